@@ -1,0 +1,58 @@
+"""embodied COMMAND [key=value ...]: looks the command up, imports it, runs it. Nothing heavy is imported for --help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from embodied.environment import prepare
+from embodied.errors import ConfigError, EmbodiedError
+
+COMMANDS = {  # name -> module with main(argv), what it does
+    "train": ("embodied.launch", "train a policy in a simulator, from a config"),
+    "evaluate": ("embodied.evaluate", "run a trained policy and say how often it succeeds"),
+    "configs": ("embodied.configs", "show every setting with its meaning"),
+    "doctor": ("embodied.doctor", "say what this machine has, lacks, and how to get it"),
+}
+
+
+def main() -> None:
+    prepare()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; the exit status."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    try:
+        return _command(argv[0])(argv[1:])
+    except EmbodiedError as error:
+        print(f"embodied {argv[0]}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def usage() -> str:
+    lines = ["embodied COMMAND [key=value ...]    reinforcement learning of robot policies", "", "commands:"]
+    lines += [f"  {name:10} {what}" for name, (_, what) in COMMANDS.items()]
+    lines += ["", "experiments (embodied train experiment=NAME seed=1):"]
+    from embodied.experiments import experiments
+
+    lines += [f"  {name:22} {what}" for name, what in experiments().items()]
+    lines += ["", "embodied COMMAND --help says more of a command."]
+    return "\n".join(lines)
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    from embodied.packaging import check_packages
+
+    check_packages()
+    if name not in COMMANDS:
+        raise ConfigError(f"there is no such command; there are: {', '.join(COMMANDS)}. Nothing was done.")
+    return import_module(COMMANDS[name][0]).main
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""`embodied configs`: every setting with its meaning, printed from the recipes; `--write` rewrites the YAML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from embodied.compose import compose_config
+from embodied.config import _recipe_class, yaml_of
+from embodied.experiments import config_dir
+
+USAGE = """embodied configs                              every setting of `embodied train`, with its meaning
+embodied configs experiment=NAME key=value    the config that these words compose, without starting it
+embodied configs --write                      rewrite configs/ from the recipes (after changing one)"""
+
+
+def main(argv: list[str]) -> int:
+    if argv and argv[0] in ("-h", "--help"):
+        print(USAGE)
+    elif argv == ["--write"]:
+        for path, text in printed().items():
+            if path.read_text() != text:
+                path.write_text(text)
+                print(f"rewrote {path}")
+    elif argv:
+        print(OmegaConf.to_yaml(compose_config("train", argv)), end="")
+    else:
+        for path in printed():
+            print(f"# {path.relative_to(config_dir())}\n{path.read_text()}")
+    return 0
+
+
+def printed() -> dict[Path, str]:
+    """What each recipe's file must say: its own header, then the fields of the recipe it names."""
+    files = {}
+    for path in sorted(config_dir().rglob("*.yaml")):
+        header, found, body = path.read_text().partition("_target_: ")
+        if found and "\n_target_: " in "\n" + path.read_text():
+            files[path] = header + yaml_of(_recipe_class(body.splitlines()[0].strip(), path.stem))
+    return files

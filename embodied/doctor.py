@@ -1,0 +1,290 @@
+"""`embodied doctor`: what this machine can do, and what to type where it cannot. `embodied doctor NAME ...` asks less.
+
+Drivers are tried, not looked up: a simulator is built and a picture is drawn, each in a process of its own, because a
+broken driver ends the process that asks. `make setup` decides by the same checks what it still has to install.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Literal
+
+from embodied.environment import has_gpu, prepare
+from embodied.packaging import NAMES, PROJECT
+
+State = Literal["ok", "warning", "missing", "broken"]
+GIB = 1024**3
+
+DRAW = """
+import mujoco
+from OpenGL import GL
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 32, 32) as renderer:
+    renderer.update_scene(data)
+    assert renderer.render().max() > 0, "the picture is black"
+    print("answer:", GL.glGetString(GL.GL_RENDERER).decode())
+"""
+
+PUSH_CUBE = """
+import sys
+import gymnasium, mani_skill.envs, sapien
+env = gymnasium.make("PushCube-v1", obs_mode="state", sim_backend="physx_cpu", render_backend=sys.argv[1])
+env.reset(seed=0)
+lines = sapien.render.get_device_summary().splitlines()
+print("answer:", next((line.removeprefix("GPU:").strip() for line in lines if line.startswith("GPU:")), "a device"))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    state: State
+    found: str
+    fix: str = ""  # what to type, or to do
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of a child process: the text after `answer:`, or the last line of its complaint."""
+
+    worked: bool
+    text: str
+
+
+def main(argv: list[str]) -> int:
+    """0, or 1 if the core is broken; with names of checks, 1 if one of those is not ok."""
+    prepare()
+    if unknown := [name for name in argv if name not in CHECKS]:
+        print(f"embodied doctor knows no check `{unknown[0]}`; nothing was checked. It has {', '.join(CHECKS)}.")
+        return 2
+    rows = [row for name in argv or CHECKS for row in CHECKS[name]()]
+    show(rows)
+    return int(any(row.state != "ok" if argv else row.state == "broken" for row in rows))
+
+
+def python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] == (3, 11):
+        return Check("Python", "ok", f"{version} in {sys.prefix}")
+    return Check("Python", "broken", f"{version}; only 3.11 is supported", "rm -rf .venv && make setup")
+
+
+def pins(text: str, installed: Mapping[str, str]) -> Check:
+    """Compare lines `name==version` with versions; a local label such as `+cpu` does not count."""
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    present = {name: installed[_plain(name)] for name in pinned if _plain(name) in installed}
+    wrong = {name: found for name, found in present.items() if found.partition("+")[0] != pinned[name]}
+    if not wrong:
+        return Check("versions", "ok", f"all {len(present)} pinned packages that are installed are at their pins")
+    found = ", ".join(f"{name} {version} instead of {pinned[name]}" for name, version in wrong.items())
+    return Check("versions", "warning", found, "pip install " + " ".join(f"{n}=={pinned[n]}" for n in wrong))
+
+
+def ownership(mark: Callable[[str], tuple[str | None, str]], claims: Mapping[str, list[str]]) -> Check:
+    """`mark` gives a package's `__project__` and file; `claims` the distributions that ship files under its name."""
+    strangers = {name: sorted({d for d in claims.get(name, []) if _plain(d) != PROJECT}) for name in NAMES}
+    claimed = "; ".join(f"{', '.join(names)} also ships `{name}`" for name, names in strangers.items() if names)
+    remove = " ".join(sorted({name for names in strangers.values() for name in names}))
+    for name in NAMES:
+        project, file = mark(name)
+        if project != PROJECT:
+            fix = f"pip uninstall {remove}, then make setup" if remove else f"move or rename {file}"
+            return Check("packages", "broken", f"`import {name}` finds {file}, which is not ours. {claimed}".strip(), fix)
+    if claimed:
+        # an uninstall deletes files under our name too, so ours must be put back
+        return Check("packages", "warning", claimed, f"pip uninstall {remove}, then reinstall {PROJECT}")
+    return Check("packages", "ok", f"{', '.join(NAMES)} are ours")
+
+
+def torch_works() -> Check:
+    answer = ask("import torch; torch.ones(2, 2) @ torch.ones(2); print('answer:', torch.__version__, torch.get_num_threads())")
+    if not answer.worked:
+        return Check("torch", "broken", answer.text, "pip install --force-reinstall -c constraints.txt torch")
+    version, threads = answer.text.split()
+    if threads == "1":
+        return Check("torch", "ok", f"{version}, 1 thread for each process")
+    found = f"{version}, {threads} threads: small networks wait for them"
+    return Check("torch", "warning", found, "export OMP_NUM_THREADS=1")
+
+
+def cuda() -> Check:
+    code = """
+import torch
+n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+of = [torch.cuda.get_device_properties(i) for i in range(n)]
+print("answer:", ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GiB)" for p in of))
+"""
+    answer = ask(code)
+    if answer.worked and answer.text:
+        return Check("GPU", "ok", answer.text)
+    if not Path("/dev/nvidiactl").exists():
+        return Check("GPU", "ok", "none; simulators and policies run on the CPU")
+    found = "an NVIDIA GPU is here and torch cannot use it: " + (answer.text or "this torch was built without CUDA")
+    return Check("GPU", "warning", found, "nvidia-smi (is the driver there?), then reinstall torch with CUDA")
+
+
+def rendering() -> Check:
+    answer = ask(DRAW)
+    if answer.worked:
+        return Check("MuJoCo pictures", "ok", f"{os.environ['MUJOCO_GL']}, {answer.text}")
+    fix = "sudo apt-get install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgles2"
+    return Check("MuJoCo pictures", "warning", answer.text, fix)
+
+
+def vulkan() -> Check:
+    if util.find_spec("mani_skill") is None:
+        return Check("ManiSkill", "missing", "not installed", install("maniskill"))
+    backends = ["gpu", "cpu"] if Path("/dev/nvidiactl").exists() else ["cpu"]
+    answers = [ask(PUSH_CUBE, backend) for backend in backends]
+    for backend, answer in zip(backends, answers, strict=True):
+        if answer.worked:
+            return Check("ManiSkill", "ok", f"PushCube was built; Vulkan ({backend}) on {answer.text}")
+    fix = "make setup (a software driver for machines without a GPU)"
+    if has_gpu():
+        fix = "sudo apt-get install libvulkan1 mesa-vulkan-drivers; in a container: NVIDIA_DRIVER_CAPABILITIES=all"
+    return Check("ManiSkill", "warning", f"its Vulkan driver does not work: {answers[0].text}", fix)
+
+
+def torchvision() -> Check:
+    if util.find_spec("torchvision") is None:
+        return Check("torchvision", "ok", "not installed, as it should be")
+    if (answer := ask("import torchvision; print('answer:', torchvision.__version__)")).worked:
+        return Check("torchvision", "ok", f"{answer.text}; not needed, and it imports")
+    found = f"installed and broken, which breaks transformers: {answer.text}"
+    return Check("torchvision", "warning", found, "pip uninstall torchvision")
+
+
+def extras(requirements: Iterable[str], installed: Mapping[str, str]) -> list[Check]:
+    """One row for each extra in `requirements`, as the metadata of a distribution lists them."""
+    wanted: dict[str, list[str]] = {}
+    for line in requirements:
+        found = re.match(r"([\w.-]+)(?:\[[\w,]+\])?.*extra == ['\"]([\w-]+)['\"]", line)
+        if found and _plain(found[1]) != PROJECT:
+            wanted.setdefault(found[2], []).append(_plain(found[1]))
+    rows: list[Check] = []
+    for extra, packages in sorted(wanted.items()):
+        absent = [name for name in [*packages, *(["hf-libero"] if extra == "libero" else [])] if name not in installed]
+        state: State = "missing" if absent else "ok"
+        rows.append(Check(f"extra {extra}", state, f"without {', '.join(absent)}" if absent else "", install(extra)))
+    return rows
+
+
+def install(extra: str) -> str:
+    command = f'pip install -c constraints.txt -e ".[{extra}]"'
+    return command + (" && pip install -c constraints.txt --no-deps hf-libero" if extra == "libero" else "")
+
+
+def room(name: str, gib: float, least: float, fix: str, note: str = "") -> Check:
+    found = f"{gib:.1f} GiB{note}"
+    return Check(name, "ok", found) if gib >= least else Check(name, "warning", f"{found}; {least:g} are wanted", fix)
+
+
+def memory_gib(physical: int, limit: str) -> float:
+    """The machine's memory or the container's limit, as its control group writes it, whichever is less."""
+    return min(physical, int(limit) if limit.strip().isdigit() else physical) / GIB
+
+
+def ray() -> Check:
+    answer = ask("import ray; print('answer:', ray.__version__)")
+    if answer.worked:
+        return Check("Ray", "ok", answer.text)
+    return Check("Ray", "warning", answer.text, "pip install --force-reinstall -c constraints.txt ray")
+
+
+def ask(code: str, *arguments: str, timeout_s: float = 120) -> Answer:
+    command = [sys.executable, "-c", code, *arguments]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return Answer(worked=False, text=f"no answer in {timeout_s:.0f} s")
+    said = [line.removeprefix("answer:").strip() for line in child.stdout.splitlines() if line.startswith("answer:")]
+    if child.returncode == 0 and said:
+        return Answer(worked=True, text=said[-1])
+    errors = [line for line in child.stderr.splitlines() if re.match(r"[\w.]*(Error|Exception|Warning)\b", line)]
+    last = [*child.stderr.strip().splitlines()[-1:], *errors][-1:]
+    return Answer(worked=False, text=last[0] if last else f"the process ended with status {child.returncode}")
+
+
+def show(rows: list[Check]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    color = {"ok": "green", "warning": "yellow", "missing": "dim", "broken": "bold red"}
+    table = Table("", "", "found", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.name, Text(row.state, style=color[row.state]), Text(row.found))
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.state != "ok":
+            console.print(f"\n{row.name}:", style=color[row.state])
+            console.print(f"  {row.fix}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _installed() -> dict[str, str]:
+    return {_plain(d.metadata["Name"]): d.version for d in metadata.distributions() if d.metadata["Name"]}
+
+
+def _mark(name: str) -> tuple[str | None, str]:
+    module = importlib.import_module(name)
+    return getattr(module, "__project__", None), module.__file__ or str(list(module.__path__))
+
+
+def _versions() -> list[Check]:
+    file = Path(__file__).parent.parent / "constraints.txt"
+    return [pins(file.read_text(), _installed())] if file.is_file() else []
+
+
+def _extras() -> list[Check]:
+    try:
+        return extras(metadata.requires(PROJECT) or [], _installed())
+    except metadata.PackageNotFoundError:
+        return [Check("extras", "warning", f"{PROJECT} is used but not installed", "make setup")]
+
+
+def _machine() -> list[Check]:
+    limit = Path("/sys/fs/cgroup/memory.max")
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_gib(physical, limit.read_text() if limit.is_file() else "max")
+    cores = f", {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPU cores"
+    rows = [
+        room("memory", memory, 4, "train with fewer `processes` and environments", cores),
+        room("free disk", shutil.disk_usage(".").free / GIB, 5, "remove old folders under runs/"),
+    ]
+    if Path("/dev/shm").is_dir():
+        rows.append(room("/dev/shm", shutil.disk_usage("/dev/shm").total / GIB, 1, "docker run --shm-size=8g ..."))
+    return rows
+
+
+CHECKS: dict[str, Callable[[], list[Check]]] = {
+    "python": lambda: [python()],
+    "versions": _versions,
+    "packages": lambda: [ownership(_mark, metadata.packages_distributions())],
+    "torch": lambda: [torch_works()],
+    "gpu": lambda: [cuda()],
+    "rendering": lambda: [rendering()],
+    "vulkan": lambda: [vulkan()],
+    "torchvision": lambda: [torchvision()],
+    "machine": _machine,
+    "ray": lambda: [ray()] if util.find_spec("ray") else [],
+    "extras": _extras,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""Everything the platform raises on purpose. Each message is a sentence: asked, found, not done, what to do.
+
+EmbodiedError
+  ConfigError             a recipe or an override is wrong; nothing has started
+    PlacementError        the machine does not have what the placement asks for
+    PackageError          a package is missing, or a stranger's answers to one of our names
+  CheckpointError         a checkpoint is damaged, of another architecture, or could not be written
+  NonFiniteError          a simulator or a loss produced NaN or infinity; the last good checkpoint is kept
+  RatioError              a policy scores its own fresh actions differently than when it acted
+  StageError              a stage died; carries its name and its last log lines
+    EnvProcessError       an environment process died more often than it may
+  RobotError              the robot is stopped and holds its position
+    LimitError            a command would leave the safe set; it was not sent
+    StaleReadingError     a sensor has been silent for too long
+"""
+
+from __future__ import annotations
+
+
+class EmbodiedError(Exception): ...
+
+
+class ConfigError(EmbodiedError): ...
+
+
+class PlacementError(ConfigError): ...
+
+
+class PackageError(ConfigError): ...
+
+
+class CheckpointError(EmbodiedError): ...
+
+
+class NonFiniteError(EmbodiedError): ...
+
+
+class RatioError(EmbodiedError): ...
+
+
+class StageError(EmbodiedError): ...
+
+
+class EnvProcessError(StageError): ...
+
+
+class RobotError(EmbodiedError): ...
+
+
+class LimitError(RobotError): ...
+
+
+class StaleReadingError(RobotError): ...

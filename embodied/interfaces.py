@@ -1,0 +1,162 @@
+"""The seams of the platform, as structural types: implement the methods, inherit nothing (except `Policy`).
+
+Recipes are told apart by one attribute each (`num_envs`, `chunk`, `gamma`), so a policy in the simulator's place is
+refused when the run is composed, not at its first call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from embodied.types import Batch, Decision, Evaluation, Metrics, Obs, Spec, Start, Step, Trajectory, Transitions
+
+B = TypeVar("B", Batch, Transitions)
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+Loss = Callable[[B], tuple[Tensor, dict[str, Tensor]]]
+Granularity = Literal["decision", "action"]
+
+
+class Env(Protocol):
+    """N environments stepped together. A simulator and a robot (N = 1) are the same thing here.
+
+    `step` is physics, `observe` is rendering, and neither ever resets: the sampler owns time limits and resets, so an
+    episode cannot end unseen in the middle of an action chunk.
+
+        env.reset(torch.ones(N, dtype=torch.bool), start)
+        while True:
+            step = env.step(policy.act(env.observe(), explore=True).action)
+            env.reset(step.terminated.any(dim=1), start)
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def reset(self, mask: Tensor, start: Start) -> None:
+        """Begin a new episode wherever `mask` (N,) is true, as `start` says; blocks until those are ready.
+
+        Two environments with the same task and the same `initial_state` (or, where that is -1, the same `seed`) begin
+        in the same state.
+        """
+        ...
+
+    def step(self, action: Tensor) -> Step:
+        """Apply a chunk (N, K, A) in [-1, 1], one round trip. Nothing moves after termination; nothing is rendered.
+
+        Actions outside [-1, 1] are clipped, and `Step.action` says what was executed.
+        """
+        ...
+
+    def observe(self) -> Obs:
+        """The current observation, each (N, ...). Valid until the next `step` or `reset`: copy what must last."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class StatefulEnv(Env, Protocol):
+    """A simulator whose physics can be saved and restored: demonstration-prefix starts, branching."""
+
+    def get_state(self) -> Tensor:
+        """(N, S) float64: all that the physics needs."""
+        ...
+
+    def set_state(self, mask: Tensor, state: Tensor) -> None:
+        """Continue from `state` (N, S) wherever `mask` (N,) is true."""
+        ...
+
+
+class Policy(nn.Module, ABC):
+    """Maps observations to action chunks. The one base class here, because every policy is a torch module."""
+
+    @abstractmethod
+    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
+        """Choose one chunk per environment, without gradients. All randomness comes from `generator`."""
+
+    @abstractmethod
+    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:
+        """Re-score `action` (B, K, A) under the current weights, with gradients: the exact density of `act`."""
+
+    @abstractmethod
+    def value(self, obs: Obs) -> Tensor:
+        """(N, V) expected return from each observation: a value-only forward, no action is decoded."""
+
+    def track(self, obs: Obs) -> None:  # noqa: B027  (a policy without running statistics has nothing to do)
+        """Take the observations (B, ...) of a finished rollout into running statistics, after they were learned from.
+
+        Not before: a policy must score its own fresh actions exactly as when it acted (ratio 1).
+        """
+
+
+class Optimize(Protocol):
+    version: int  # of the weights that the next step starts from
+
+    def __call__(self, group: str, loss: Loss[B], batch: B) -> Metrics:
+        """One optimizer step of `group` on `loss` over `batch`, across micro-batches and ranks."""
+        ...
+
+
+class Storage(Protocol):
+    """Where trajectories wait to be learned from; `Rollouts.take()` or, off-policy, `Replay.sample(...)`."""
+
+    def add(self, trajectory: Trajectory) -> None: ...
+
+    def state(self) -> Mapping[str, Tensor]:
+        """What a checkpoint must hold to continue."""
+        ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+@runtime_checkable
+class EnvRecipe(Protocol):
+    num_envs: int
+
+    def build(self) -> Env: ...
+
+
+@runtime_checkable
+class PolicyRecipe(Protocol):
+    chunk: int  # K
+    values: Granularity  # one value per decision (V = 1) or per action (V = K)
+
+    def build(self, spec: Spec) -> Policy: ...
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """A frozen recipe whose methods are the algorithm; all state lives in the policy and the storage."""
+
+    gamma: float
+    values: Granularity  # what it wants of the policy
+
+    def storage(self) -> Any: ...
+
+    def update(self, policy: Any, storage: Any, optimize: Optimize, generator: torch.Generator) -> Metrics:
+        """Learn from what the storage holds. `generator` is the only source of randomness."""
+        ...
+
+
+S = TypeVar("S", covariant=True)
+
+
+class Recipe(Protocol[S]):
+    def build(self) -> S: ...
+
+
+class Stage(Protocol[T]):
+    """One running component. `stage.call(Learner.update)` names the method itself, so editors can follow it."""
+
+    def call(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Start; `.result()` waits. Calls run one at a time, in order."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,159 @@
+"""`embodied train`: a run with everything around it: folder, logs, progress, checkpoints, Ctrl-C, evaluation, video."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from embodied.compose import compose_recipe
+from embodied.errors import ConfigError, EmbodiedError
+from embodied.evaluate import Evaluation, Result, evaluate, load_evaluation, make_film, print_result, save_result
+from embodied.experiments import experiments
+from embodied.learner import checkpoint as checkpoints
+from embodied.metrics.curve import draw_curve
+from embodied.metrics.display import Display, clock, success_of
+from embodied.metrics.logger import Logger, cut_back
+from embodied.run_folder import create, default_folder, read_run
+from embodied.train import Loop, Training
+
+USAGE = """embodied train [experiment=NAME] [key=value ...]      a new run
+embodied train resume=RUN_FOLDER                      continue one that was stopped or killed
+
+Settings are those of `embodied configs`, for example seed=1 total_steps=500000 simulator.num_envs=16
+algorithm.gamma=0.9 run_dir=runs/mine. Experiments:"""
+
+
+@dataclass(slots=True)
+class Interrupt:
+    """Ctrl-C once: finish the iteration, save, summarize. Twice: stop at once."""
+
+    asked: bool = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\nstopping after this iteration; again to stop at once", flush=True)
+
+
+def main(argv: list[str]) -> int:
+    if argv and argv[0] in ("-h", "--help"):
+        print(USAGE)
+        print("\n".join(f"  {name:22} {what}" for name, what in experiments().items()))
+        return 0
+    resume = [word for word in argv if word.startswith("resume=")]
+    if resume:
+        if len(argv) > 1:
+            raise ConfigError(
+                f"resume continues a run as it was, so {[w for w in argv if w not in resume]} cannot be changed; "
+                f"nothing was started. Give resume=RUN_FOLDER alone."
+            )
+        folder = Path(resume[0].removeprefix("resume="))
+        checkpoint = checkpoints.latest(folder)
+        folder = checkpoint.parent.parent
+        return run(read_run(folder), folder, checkpoint)
+    training: Training = compose_recipe("train", argv)
+    name = next((word.partition("=")[2] for word in argv if word.startswith("experiment=")), "train")
+    folder = Path(training.run_dir) if training.run_dir else default_folder(name, training.seed)
+    return run(training, folder, None)
+
+
+def run(training: Training, folder: Path, checkpoint: Path | None) -> int:
+    """Train to the end, or from `checkpoint` to the end; 0 when finished, 130 when stopped by Ctrl-C."""
+    began = time.monotonic()
+    loaded = checkpoints.load(checkpoint) if checkpoint else None
+    if loaded is None:
+        create(folder, training)
+    print(f"run folder {folder}; starting the simulator", flush=True)
+    with ExitStack() as stack:
+        loop = Loop(training)
+        stack.callback(loop.close)
+        if loaded is not None:
+            exact = loop.load(loaded)
+            cut_back(folder, loaded.facts["logs"])
+            print(_continued(loaded.folder, loop, exact), flush=True)
+        logger = Logger(folder, wandb=training.wandb, resumed_at=loop.env_steps if loaded else None)
+        stack.callback(logger.close)
+        interrupted = _iterate(loop, logger, folder)
+    print(f"{_state_of(loop, interrupted)} after {clock(time.monotonic() - began)}; success of the last training "
+          f"episodes: {success_of(loop.recent)}", flush=True)  # fmt: skip
+    if not interrupted:
+        _finish(training, folder)
+    _summary(folder, interrupted)
+    return 130 if interrupted else 0
+
+
+def _iterate(loop: Loop, logger: Logger, folder: Path) -> bool:
+    """Until the end or Ctrl-C; whether it was Ctrl-C. The last state is always in a checkpoint."""
+    t = loop.training
+    total = t.iterations * t.steps_per_iteration
+    saved = loop.iteration
+    with _catching_ctrl_c() as interrupt, Display(folder.parent.name, total, loop.env_steps) as display:
+        while not loop.finished and not interrupt.asked:
+            metrics, episodes = loop.iterate()
+            logger.log(loop.env_steps, metrics, episodes)
+            display.show(loop.env_steps, metrics, loop.recent)
+            if loop.iteration % t.checkpoint_every == 0:
+                _save(loop, logger, folder)
+                saved = loop.iteration
+        if saved != loop.iteration:
+            _save(loop, logger, folder)
+        return interrupt.asked
+
+
+def _save(loop: Loop, logger: Logger, folder: Path) -> None:
+    tensors, facts = loop.state()
+    path = folder / "checkpoints" / f"{loop.iteration:06d}"
+    checkpoints.save(path, tensors, facts | {"logs": logger.lengths()})
+    checkpoints.prune(folder, loop.training.keep_checkpoints)
+
+
+@contextmanager
+def _catching_ctrl_c() -> Iterator[Interrupt]:
+    interrupt = Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finish(t: Training, folder: Path) -> None:
+    """Evaluate on fresh episodes, film some, draw the curve."""
+    e, policy = load_evaluation(folder, [f"episodes={max(1, t.evaluate)}", f"film={t.film}"])
+    if t.evaluate:
+        print(f"evaluating on {t.evaluate} fresh episodes", flush=True)
+        result = evaluate(e, policy)
+        save_result(folder / "evaluation" / "final", e, result)
+        print_result(result)
+    if t.film:
+        try:
+            print(f"video: {make_film(e, policy, folder / 'video.mp4')}", flush=True)
+        except EmbodiedError as error:
+            print(f"no video: {error}", flush=True)
+
+
+def _summary(folder: Path, interrupted: bool) -> None:
+    print(f"learning curve: {draw_curve(folder, str(folder))}")
+    print(f"checkpoint: {checkpoints.latest(folder)}")
+    if interrupted:
+        print(f"continue with: embodied train resume={folder}")
+    else:
+        print(f"evaluate again with: embodied evaluate {folder} episodes=100")
+
+
+def _continued(checkpoint: Path, loop: Loop, exact: bool) -> str:
+    text = f"continuing from {checkpoint} at {loop.env_steps:,} environment steps"
+    if exact:
+        return text
+    return text + "; this simulator did not replay its running episodes exactly, so numbers will differ in detail"
+
+
+def _state_of(loop: Loop, interrupted: bool) -> str:
+    return f"stopped at {loop.env_steps:,} environment steps" if interrupted else f"{loop.env_steps:,} environment steps"

@@ -1,0 +1,83 @@
+"""Where the numbers of a run go: metrics.jsonl and TensorBoard always, W&B when asked.
+
+Files are appended and flushed line by line; a checkpoint remembers their lengths, and a resumed run cuts them back, so
+a run that was killed leaves the same files as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from embodied.packaging import need
+from embodied.types import Episode, Metrics
+
+TABLES = ("metrics.jsonl", "episodes.csv")
+COLUMNS = ("env_steps", *(field.name for field in fields(Episode)))
+
+
+class Logger:
+    """log(env_steps, metrics, episodes) after each iteration."""
+
+    def __init__(self, folder: Path, *, wandb: str | None = None, resumed_at: int | None = None) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.folder = folder
+        self.metrics = (folder / TABLES[0]).open("a")
+        self.episodes = (folder / TABLES[1]).open("a", newline="")
+        if self.episodes.tell() == 0:
+            self.episodes.write(",".join(COLUMNS) + "\n")
+        self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at)
+        self.wandb: Any = None
+        if wandb is not None:
+            self.wandb = need("wandb", extra="wandb").init(project=wandb, dir=str(folder), name=folder.name)
+
+    def log(self, env_steps: int, metrics: Metrics, episodes: list[Episode]) -> None:
+        self.metrics.write(json.dumps({"env_steps": env_steps} | metrics) + "\n")
+        self.metrics.flush()
+        self.episodes.write(_rows(env_steps, episodes))
+        self.episodes.flush()
+        for name, value in metrics.items():
+            self.tensorboard.add_scalar(name, value, env_steps)
+        if self.wandb is not None:
+            self.wandb.log(metrics, step=env_steps)
+
+    def lengths(self) -> dict[str, int]:
+        """Bytes of each table: what a checkpoint remembers."""
+        return {name: (self.folder / name).stat().st_size for name in TABLES}
+
+    def close(self) -> None:
+        self.metrics.close()
+        self.episodes.close()
+        self.tensorboard.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+
+def cut_back(folder: Path, lengths: Mapping[str, int]) -> None:
+    """Forget what was logged after the checkpoint that remembers `lengths`."""
+    for name, length in lengths.items():
+        with (folder / name).open("r+b") as file:
+            file.truncate(length)
+
+
+def write_episodes(path: Path, episodes: list[Episode]) -> None:
+    path.write_text(",".join(COLUMNS[1:]) + "\n" + "".join(row.partition(",")[2] + "\n" for row in _lines(0, episodes)))
+
+
+def _rows(env_steps: int, episodes: list[Episode]) -> str:
+    return "".join(line + "\n" for line in _lines(env_steps, episodes))
+
+
+def _lines(env_steps: int, episodes: list[Episode]) -> list[str]:
+    lines = []
+    for episode in episodes:
+        text = io.StringIO()
+        csv.writer(text).writerow([env_steps, *asdict(episode).values()])
+        lines.append(text.getvalue().strip())
+    return lines

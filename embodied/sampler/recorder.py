@@ -1,0 +1,78 @@
+"""Episodes cut out of trajectories: one record for each that ended, carried across rollouts until it does."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embodied.types import Episode, Trajectory
+
+
+@dataclass(slots=True)
+class Running:
+    """What an unfinished episode has gathered."""
+
+    reward: float = 0.0
+    steps: int = 0
+    success_once: bool = False
+    success_at_end: bool = False
+    first_success: int | None = None
+
+    def take(self, reward: NDArray[np.float32], valid: NDArray[np.bool_], success: NDArray[np.bool_]) -> None:
+        """One decision, each (K,)."""
+        for k in range(int(valid.sum())):
+            self.steps += 1
+            self.reward += float(reward[k])
+            self.success_at_end = bool(success[k])
+            if self.success_at_end and not self.success_once:
+                self.success_once, self.first_success = True, self.steps
+
+
+class Recorder:
+    def __init__(self, num_envs: int) -> None:
+        self.running = [Running() for _ in range(num_envs)]
+
+    def state(self) -> Tensor:
+        """(N, 5) float64: the fields of `Running`, -1 where there was no success yet."""
+        rows = [[-1.0 if x is None else float(x) for x in astuple(running)] for running in self.running]
+        return torch.tensor(rows, dtype=torch.float64)
+
+    def load(self, state: Tensor) -> None:
+        self.running = [
+            Running(reward, int(steps), bool(once), bool(end), None if first < 0 else int(first))
+            for reward, steps, once, end, first in state.tolist()
+        ]
+
+    def take(self, r: Trajectory, seeds: NDArray[np.int64]) -> list[Episode]:
+        """Records of the episodes that ended in `r`, in the order they ended; `seeds` (T, N) began them."""
+        reward, valid, success = (x.cpu().numpy() for x in (r.reward, r.valid, r.success))
+        terminated = r.terminated.any(dim=2).cpu().numpy()  # (T, N)
+        ended = terminated | r.truncated.cpu().numpy()
+        lost = ~valid.any(axis=2)
+        index, task, state = (x.cpu().numpy() for x in (r.episode, r.task, r.initial_state))
+        records = []
+        for t in range(len(reward)):
+            for n, running in enumerate(self.running):
+                running.take(reward[t, n], valid[t, n], success[t, n])
+                if ended[t, n]:
+                    key = dict(index=index[t, n], env=n, task=task[t, n], initial_state=state[t, n], seed=seeds[t, n])
+                    records.append(_record(running, {k: int(v) for k, v in key.items()}, terminated[t, n], lost[t, n]))
+                    self.running[n] = Running()
+        return records
+
+
+def _record(running: Running, key: dict[str, int], terminated: bool, lost: bool) -> Episode:
+    return Episode(
+        **key,
+        steps=running.steps,
+        reward=running.reward,
+        success_once=running.success_once,
+        success_at_end=running.success_at_end,
+        first_success_step=running.first_success,
+        terminated=bool(terminated),
+        lost=bool(lost),
+    )

@@ -1,0 +1,209 @@
+"""The sampler: steps environments with the current policy and returns trajectories. It owns resets and time limits.
+
+    for each of T decisions:
+        obs -> policy.act -> env.step (a chunk, one round trip) -> where an episode ended: keep its last frame, reset
+        env.observe: one rendering for each decision
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import torch
+from pydantic import InstanceOf
+from torch import Tensor
+
+from embodied.config import Count, Natural, recipe
+from embodied.interfaces import Env, EnvRecipe, Policy, PolicyRecipe
+from embodied.sampler.assemble import Ending, Row, assemble, check_finite
+from embodied.sampler.recorder import Recorder
+from embodied.sampler.starts import Starts, to_start
+from embodied.types import Decision, Episode, Metrics, Obs, Spec, Step, Trajectory, Weights, tree_map
+
+
+@recipe
+class SamplerRecipe:
+    env: EnvRecipe
+    policy: PolicyRecipe
+    starts: InstanceOf[Starts]
+    max_steps: Count | None = None  # actions per episode; None takes the task's own limit
+    explore: bool = True
+    seed: Natural = 0
+    device: str = "cpu"  # of the policy
+
+    def build(self) -> Sampler:
+        env = self.env.build()
+        try:
+            policy = self.policy.build(env.spec).to(self.device)
+        except BaseException:
+            env.close()
+            raise
+        return Sampler(env, policy, self.starts, max_steps=self.max_steps, explore=self.explore, seed=self.seed)
+
+
+class Sampler:
+    """sampler.load(weights); trajectory = sampler.collect(T); records = sampler.episodes()"""
+
+    def __init__(
+        self,
+        env: Env,
+        policy: Policy,
+        starts: Starts,
+        *,
+        max_steps: int | None = None,
+        explore: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.env, self.policy, self.starts, self.explore, self.version = env, policy, starts, explore, 0
+        self.max_steps = max_steps or env.spec.max_steps
+        self.device = next((p.device for p in policy.parameters()), torch.device("cpu"))  # where the policy acts
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        num, device = env.spec.num_envs, env.spec.device
+        self.counts = [-1] * num  # episodes begun in each environment, less one
+        self.drawn = [(0, -1, 0)] * num  # task, initial state and seed of the running episodes
+        self.steps = torch.zeros(num, dtype=torch.int64, device=device)  # (N,) actions in the running episode
+        self.decisions = torch.zeros(num, dtype=torch.int64, device=device)  # (N,) in the running episode
+        self.history: list[Tensor] = []  # chunks (N, K, A) since the oldest running episode began
+        self.labels: dict[str, Tensor] = {}  # of the running episodes, each (N,)
+        self.recorder = Recorder(num)
+        self.finished: list[Episode] = []
+        self.seconds = dict.fromkeys(("act", "step", "reset", "observe"), 0.0)
+
+    def spec(self) -> Spec:
+        return self.env.spec
+
+    def load(self, weights: Weights) -> None:
+        """Act with `weights` from the next decision on."""
+        self.policy.load_state_dict(dict(weights.state))
+        self.version = weights.version
+
+    @torch.no_grad()
+    def collect(self, decisions: int) -> Trajectory:
+        """T = `decisions` chunks from each of the N environments."""
+        everyone = torch.ones_like(self.steps, dtype=torch.bool)
+        if not self.labels:
+            self._reset(everyone)
+        frames = {
+            name: torch.empty((decisions, *x.shape), dtype=x.dtype, device=x.device)
+            for name, x in self.env.observe().items()
+        }
+        rows: list[Row] = []
+        endings: list[Ending] = []
+        for t in range(decisions):
+            obs = self._observe(frames, t)
+            decision = self._act(obs)
+            step = self._step(decision.action)
+            terminated, truncated = self._clock(step)
+            rows.append(Row(decision, step, truncated, self.labels))
+            ended = terminated | truncated
+            if ended.any():
+                endings.append(Ending.of(t, ended, self.env.observe()))
+                self._reset(ended)
+        endings.append(Ending.of(decisions - 1, everyone & ~ended, self.env.observe()))
+        trajectory = assemble(frames, rows, endings, self._value, self.version)
+        check_finite(trajectory)
+        self.finished += self.recorder.take(trajectory, torch.stack([row.labels["seed"] for row in rows]).cpu().numpy())
+        return trajectory
+
+    def episodes(self) -> list[Episode]:
+        """Records of the episodes that ended since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def timing(self) -> Metrics:
+        """Seconds spent in each part since the last call."""
+        seconds, self.seconds = self.seconds, dict.fromkeys(self.seconds, 0.0)
+        return seconds
+
+    def state(self) -> dict[str, Tensor]:
+        """What repeats the running episodes: their starts, the chunks played since, and the state of the noise."""
+        return {
+            "generator": self.generator.get_state(),
+            "counts": torch.tensor(self.counts),
+            "drawn": torch.tensor(self.drawn),
+            "steps": self.steps.clone(),
+            "decisions": self.decisions.clone(),
+            "history": torch.stack(self.history) if self.history else torch.zeros(0),
+            "running": self.recorder.state(),
+        } | {f"obs/{name}": x.clone() for name, x in self.env.observe().items()}
+
+    @torch.no_grad()
+    def resume(self, state: Mapping[str, Tensor]) -> bool:
+        """Begin the saved episodes again and play their chunks; whether every observation came out the same.
+
+        Any simulator whose episodes follow from seed and actions continues exactly, whether or not it can save states.
+        """
+        self.generator.set_state(state["generator"])
+        self.counts, self.drawn = state["counts"].tolist(), [(a, b, c) for a, b, c in state["drawn"].tolist()]
+        self.steps, self.decisions = state["steps"].clone(), state["decisions"].clone()
+        self.recorder.load(state["running"])
+        self.history = list(state["history"])
+        depth = len(self.history)
+        for d in range(depth + 1):  # an episode of c decisions begins c before the end
+            begins = self.decisions == depth - d
+            if begins.any():
+                self.env.reset(begins, to_start(self.drawn))
+            if d < depth:
+                self.env.step(self.history[d])
+        self._label()
+        return all(bool(torch.equal(x, state[f"obs/{name}"])) for name, x in self.env.observe().items())
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _observe(self, frames: dict[str, Tensor], t: int) -> Obs:
+        began = time.perf_counter()
+        obs = {name: frame[t] for name, frame in frames.items()}
+        for name, x in self.env.observe().items():
+            obs[name].copy_(x)
+        self.seconds["observe"] += time.perf_counter() - began
+        return obs
+
+    def _act(self, obs: Obs) -> Decision:
+        began = time.perf_counter()
+        decision = self.policy.act(self._here(obs), explore=self.explore, generator=self.generator)
+        decision = tree_map(lambda x: x.to(self.env.spec.device), decision)
+        self.seconds["act"] += time.perf_counter() - began
+        return decision
+
+    def _step(self, action: Tensor) -> Step:
+        began = time.perf_counter()
+        step = self.env.step(action)
+        self.history.append(action)
+        self.seconds["step"] += time.perf_counter() - began
+        return step
+
+    def _clock(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Move the clocks: which episodes terminated, and which were cut by the time limit or lost; each (N,)."""
+        self.steps += step.valid.sum(dim=1)
+        self.decisions += 1
+        terminated, lost = step.terminated.any(dim=1), ~step.valid.any(dim=1)
+        late = self.steps >= self.max_steps if self.max_steps else torch.zeros_like(lost)
+        return terminated, (late | lost) & ~terminated
+
+    def _value(self, obs: Obs) -> Tensor:
+        """(F,) of frames that nobody acted on."""
+        return self.policy.value(self._here(obs))[:, 0].to(self.env.spec.device)
+
+    def _here(self, obs: Obs) -> Obs:
+        return {name: x.to(self.device) for name, x in obs.items()}
+
+    def _reset(self, mask: Tensor) -> None:
+        began = time.perf_counter()
+        envs = mask.nonzero()[:, 0].tolist()
+        for n in envs:
+            self.counts[n] += 1
+        for n, row in zip(envs, self.starts(envs, [self.counts[n] for n in envs], len(mask)), strict=True):
+            self.drawn[n] = row
+        self.env.reset(mask, to_start(self.drawn))
+        self.steps[mask], self.decisions[mask] = 0, 0
+        self.history = self.history[len(self.history) - int(self.decisions.max()) :]
+        self._label()
+        self.seconds["reset"] += time.perf_counter() - began
+
+    def _label(self) -> None:
+        num = len(self.drawn)
+        task, initial_state, seed = torch.tensor(self.drawn, device=self.env.spec.device).T
+        episode = torch.tensor([count * num + n for n, count in enumerate(self.counts)], device=self.env.spec.device)
+        self.labels = {"task": task, "initial_state": initial_state, "seed": seed, "episode": episode}

@@ -1,0 +1,3 @@
+"""Policies: one file each, a recipe and a torch module."""
+
+__project__ = "embodied-rl"

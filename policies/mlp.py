@@ -1,0 +1,70 @@
+"""A Gaussian actor-critic over vector observations that emits K actions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from embodied.config import Count, Positive, recipe
+from embodied.data.normalize import RunningNorm
+from embodied.errors import ConfigError
+from embodied.interfaces import Granularity, Policy
+from embodied.types import Decision, Evaluation, Obs, Spec
+from policies.parts.gaussian import decide, score
+from policies.parts.heads import mlp
+
+
+@recipe
+class MLPRecipe:
+    hidden: tuple[Count, ...] = (256, 256, 256)
+    activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
+    chunk: Count = 1  # K, actions per decision
+    values: Granularity = "decision"  # one value per decision or per action
+    initial_std: Positive = 0.6  # of each action entry, in units of its range [-1, 1]
+    normalize: bool = True  # observations, by statistics that travel with the weights
+
+    def build(self, spec: Spec) -> MLP:
+        return MLP(self, spec)
+
+
+class MLP(Policy):
+    """Separate actor and critic; a state-independent standard deviation per action entry. U = K * A."""
+
+    def __init__(self, r: MLPRecipe, spec: Spec) -> None:
+        super().__init__()
+        if "state" not in spec.obs:
+            raise ConfigError(
+                f"policies.mlp needs an observation `state` and this simulator offers {sorted(spec.obs)}; nothing was "
+                f"built. Use policy=vision, or a simulator with vector observations."
+            )
+        (obs_dim,) = spec.obs["state"].shape
+        self.chunk = r.chunk
+        size = r.chunk * spec.action_dim
+        self.norm = RunningNorm(obs_dim) if r.normalize else None
+        self.actor = mlp((obs_dim, *r.hidden, size), activation=r.activation, last_gain=0.01)
+        self.critic = mlp((obs_dim, *r.hidden, r.chunk if r.values == "action" else 1), activation=r.activation)
+        self.log_std = nn.Parameter(torch.full((size,), r.initial_std).log())
+
+    @torch.no_grad()
+    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
+        x = self._features(obs)
+        return decide(
+            self.actor(x), self.log_std, self.critic(x), chunk=self.chunk, explore=explore, generator=generator
+        )
+
+    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:
+        x = self._features(obs)
+        return score(action, self.actor(x), self.log_std, self.critic(x))
+
+    def value(self, obs: Obs) -> Tensor:
+        return self.critic(self._features(obs))
+
+    def track(self, obs: Obs) -> None:
+        if self.norm is not None:
+            self.norm.track(obs["state"])
+
+    def _features(self, obs: Obs) -> Tensor:
+        return obs["state"] if self.norm is None else self.norm(obs["state"])

@@ -1,0 +1,24 @@
+"""The Gaussian head: from the mean of a chunk to a decision and back to its density. U = K * A, nothing is squashed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from embodied.types import Decision, Evaluation
+from policies.parts.distributions import gaussian_entropy, gaussian_log_prob, sample_gaussian
+
+
+def decide(
+    mean: Tensor, log_std: Tensor, value: Tensor, *, chunk: int, explore: bool, generator: torch.Generator | None
+) -> Decision:
+    """Draw from N(mean (N, U), exp(log_std (U,))), or take the mean; `value` (N, V) goes along."""
+    action = sample_gaussian(mean, log_std, generator) if explore else mean  # (N, U)
+    log_prob = gaussian_log_prob(action, mean, log_std)  # (N, U)
+    return Decision(action=action.unflatten(1, (chunk, -1)), log_prob=log_prob, value=value)
+
+
+def score(action: Tensor, mean: Tensor, log_std: Tensor, value: Tensor) -> Evaluation:
+    """The density of `action` (B, K, A) under N(mean (B, U), exp(log_std (U,)))."""
+    log_prob = gaussian_log_prob(action.flatten(1), mean, log_std)  # (B, U)
+    return Evaluation(log_prob=log_prob, entropy=gaussian_entropy(log_std).expand_as(log_prob), value=value)

@@ -1,0 +1,84 @@
+"""A Gaussian actor-critic over camera pictures and vectors that emits K actions at once.
+
+Actor and critic share one encoder by default, so that acting encodes every picture once; both losses train it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from embodied.config import Count, Positive, recipe
+from embodied.data.normalize import RunningNorm
+from embodied.interfaces import Granularity, Policy
+from embodied.types import Decision, Evaluation, Obs, Spec
+from policies.parts.encoders import Encoder, Trunk
+from policies.parts.gaussian import decide, score
+from policies.parts.heads import mlp
+
+
+@recipe
+class VisionRecipe:
+    encoder: Trunk = "cnn"  # cnn for 64 pixels or so; resnet18 for larger pictures
+    width: Count = 32  # channels of the first convolution; the published resnet18 has 64
+    features: Count = 128  # entries that describe one camera's picture
+    separate_critic: bool = False  # an encoder of its own for the critic, at twice the cost
+    hidden: tuple[Count, ...] = (256, 256)
+    activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
+    chunk: Count = 1  # K, actions per decision
+    values: Granularity = "decision"  # one value per decision or per action
+    initial_std: Positive = 0.6  # of each action entry, in units of its range [-1, 1]
+    normalize: bool = True  # the vector `state`, by statistics that travel with the weights
+
+    def build(self, spec: Spec) -> Vision:
+        return Vision(self, spec)
+
+
+class Vision(Policy):
+    """A state-independent standard deviation per action entry. U = K * A."""
+
+    def __init__(self, r: VisionRecipe, spec: Spec) -> None:
+        super().__init__()
+        self.chunk = r.chunk
+        size = r.chunk * spec.action_dim
+        self.sees_state = "state" in spec.obs
+        self.norm = RunningNorm(spec.obs["state"].shape[0]) if r.normalize and self.sees_state else None
+        shape = {"trunk": r.encoder, "width": r.width, "features": r.features}
+        self.encoder = Encoder(spec.obs, **shape)
+        self.critic_encoder = Encoder(spec.obs, **shape) if r.separate_critic else None
+        self.actor = mlp((self.encoder.size, *r.hidden, size), activation=r.activation, last_gain=0.01)
+        values = r.chunk if r.values == "action" else 1
+        self.critic = mlp((self.encoder.size, *r.hidden, values), activation=r.activation)
+        self.log_std = nn.Parameter(torch.full((size,), r.initial_std).log())
+
+    @torch.no_grad()
+    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
+        mean, value = self._forward(obs)
+        return decide(mean, self.log_std, value, chunk=self.chunk, explore=explore, generator=generator)
+
+    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:
+        mean, value = self._forward(obs)
+        return score(action, mean, self.log_std, value)
+
+    def value(self, obs: Obs) -> Tensor:
+        encoder = self.encoder if self.critic_encoder is None else self.critic_encoder
+        return self.critic(encoder(obs, self._state(obs)))
+
+    def track(self, obs: Obs) -> None:
+        if self.norm is not None:
+            self.norm.track(obs["state"])
+
+    def _forward(self, obs: Obs) -> tuple[Tensor, Tensor]:
+        """Mean (B, U) and value (B, V)."""
+        state = self._state(obs)  # (B, D)
+        x = self.encoder(obs, state)  # (B, F)
+        seen = x if self.critic_encoder is None else self.critic_encoder(obs, state)  # (B, F)
+        return self.actor(x), self.critic(seen)
+
+    def _state(self, obs: Obs) -> Tensor | None:
+        if not self.sees_state:
+            return None
+        return obs["state"] if self.norm is None else self.norm(obs["state"])

@@ -1,0 +1,3 @@
+"""Simulators: one file each, a recipe and an `Env`."""
+
+__project__ = "embodied-rl"

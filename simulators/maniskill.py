@@ -1,0 +1,262 @@
+"""ManiSkill 3: any registered task, with state, rgb or rgbd observations.
+
+On a CPU every environment is a scene of its own, spread over processes; with CUDA all of them are one batch in PhysX on
+the GPU, and its tensors are handed on without a copy. Two things differ from `gym.make(...).step`: nothing is observed
+inside `step` (a third of its time with state, nearly all of it with images), and every reset has its seed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embodied.config import Count, Natural, recipe
+from embodied.environment import prepare
+from embodied.errors import ConfigError, PackageError
+from embodied.interfaces import Env
+from embodied.packaging import need
+from embodied.types import Array, Obs, Spec, Start, Step
+from simulators.subprocess_env import SubprocessEnv, split
+from simulators.vector import Vector
+
+
+@recipe
+class ManiSkillRecipe:
+    task: str = "PushCube-v1"  # any id that ManiSkill registers
+    num_envs: Count = 8
+    processes: Natural = 2  # on the CPU backend; 0 keeps all environments in this process
+    backend: Literal["auto", "cpu", "gpu"] = "auto"  # auto: gpu where CUDA is
+    obs: Literal["state", "rgb", "rgbd"] = "state"
+    image_size: Count = 128  # pixels, of every camera
+    control: str | None = "pd_joint_delta_pos"  # controller; null takes the robot's default
+    reward: Literal["normalized_dense", "dense", "sparse"] = "normalized_dense"
+    terminate_on_success: bool = True  # false: the episode goes on until its time limit
+    film: bool = False  # also a camera for people
+
+    def build(self) -> Env:
+        if self.backend == "gpu" or (self.backend == "auto" and torch.cuda.is_available()):
+            return Batch(_Scene(self, self.num_envs, "gpu"))
+        if self.processes == 0:
+            return Vector(lambda: Single(_Scene(self, 1, "cpu")), self.num_envs)
+        shards = split(self.num_envs, self.processes)
+        return SubprocessEnv([replace(self, num_envs=n, processes=0, backend="cpu") for n in shards])
+
+    def filmed(self, num_envs: int) -> ManiSkillRecipe:
+        """The same task in this process, with a camera for people."""
+        return replace(self, num_envs=num_envs, processes=0, backend="cpu", film=True)
+
+
+class _Scene:
+    """One ManiSkill environment with a batch of n."""
+
+    def __init__(self, r: ManiSkillRecipe, num_envs: int, backend: Literal["cpu", "gpu"]) -> None:
+        self.r = r
+        self.gym_env = _make(r, num_envs, backend)
+        self.env: Any = self.gym_env.unwrapped
+        self.actions = _Actions(self.env.action_space, num_envs)
+        self.env.reset(seed=0)
+        obs = {name: Array(tuple(x.shape[1:]), x.dtype) for name, x in self.observe().items()}
+        self.spec = Spec(
+            obs=obs,
+            action_dim=self.actions.size,
+            num_envs=num_envs,
+            control_hz=float(self.env.control_freq),
+            tasks=(r.task,),
+            max_steps=_registered()[r.task].max_episode_steps,
+            device=str(self.env.device),
+        )
+
+    def reset(self, seeds: list[int], envs: Tensor | None = None) -> None:
+        options = {} if envs is None else {"env_idx": envs}
+        self.env.reset(seed=seeds, options=options)
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, A) in [-1, 1]; reward, terminated, success, each (n,)."""
+        env = self.env
+        done = env._step_action(self.actions.scaled(action))
+        env._elapsed_steps += 1
+        info = env.get_info()
+        reward = env.get_reward(obs=None, action=done, info=info)
+        no = torch.zeros(len(action), dtype=torch.bool, device=action.device)
+        success = torch.as_tensor(info.get("success", no)).reshape(no.shape).bool()
+        failed = torch.as_tensor(info.get("fail", no)).reshape(no.shape).bool()
+        return reward, (failed | success) if self.r.terminate_on_success else failed, success
+
+    def observe(self) -> dict[str, Tensor]:
+        """Each (n, ...): `state`, `rgb/CAMERA` uint8, `depth/CAMERA` float32 in m."""
+        raw = self.env.get_obs(self.env.get_info())
+        if self.r.obs == "state":
+            return {"state": raw.float()}
+        from mani_skill.utils import common
+
+        told = {"agent": raw["agent"], "extra": raw["extra"]}
+        obs = {"state": common.flatten_state_dict(told, use_torch=True, device=self.env.device).float()}
+        for camera, pictures in raw["sensor_data"].items():
+            obs[f"rgb/{camera}"] = pictures["rgb"]
+            if self.r.obs == "rgbd":
+                obs[f"depth/{camera}"] = pictures["depth"].float() / 1000
+        return obs
+
+    def picture(self) -> Tensor:
+        """(n, H, W, 3) uint8, for people."""
+        return torch.as_tensor(self.env.render_rgb_array())
+
+
+class Single:
+    """One scene on the CPU."""
+
+    def __init__(self, scene: _Scene) -> None:
+        self.scene, self.spec = scene, scene.spec
+
+    def reset(self, task: int, initial_state: int, seed: int) -> None:
+        self.scene.reset([initial_state if initial_state >= 0 else seed])
+
+    def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        reward, terminated, success = self.scene.step(torch.from_numpy(action)[None])
+        return float(reward), bool(terminated), bool(success)
+
+    def observe(self) -> Mapping[str, Tensor]:
+        return {name: x[0] for name, x in self.scene.observe().items()}
+
+    def picture(self) -> Tensor:
+        return self.scene.picture()[0]
+
+    def get_state(self) -> NDArray[np.float64]:
+        return self.scene.env.get_state()[0].double().numpy()
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        self.scene.env.set_state(torch.from_numpy(state).float()[None])
+
+    def close(self) -> None:
+        self.scene.gym_env.close()
+
+
+class Batch:
+    """All environments in one scene graph on the GPU; every tensor stays there."""
+
+    def __init__(self, scene: _Scene) -> None:
+        self.scene, self.spec = scene, scene.spec
+        self.ended = torch.ones(self.spec.num_envs, dtype=torch.bool, device=self.spec.device)
+
+    def reset(self, mask: Tensor, start: Start) -> None:
+        seed = torch.where(start.initial_state >= 0, start.initial_state, start.seed)
+        # the seed list covers every environment, masked or not; only those in env_idx are touched
+        self.scene.reset(seed.tolist(), mask.nonzero()[:, 0])
+        self.ended = self.ended & ~mask
+
+    def step(self, action: Tensor) -> Step:
+        """PhysX moves the whole batch, so an environment that ended inside the chunk is put back at its end."""
+        executed = action.clamp(-1, 1)  # (N, K, A)
+        rows: list[tuple[Tensor, ...]] = []
+        final: Tensor | None = None
+        already = self.ended.clone()
+        for k in range(action.shape[1]):
+            reward, terminated, success = self.scene.step(executed[:, k])
+            valid = ~self.ended
+            rows.append((reward.float() * valid, valid, terminated & valid, success & valid))
+            ending = terminated & valid
+            if k + 1 < action.shape[1] and ending.any():
+                state = self.scene.env.get_state()  # (N, S)
+                final = state if final is None else torch.where(ending[:, None], state, final)
+            self.ended = self.ended | ending
+        if final is not None:
+            envs = (self.ended & ~already & ~rows[-1][2]).nonzero()[:, 0]
+            self.scene.env.set_state(final[envs], envs)
+        reward, valid, terminated, success = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))
+        return Step(reward, valid, terminated, success, executed, torch.zeros_like(valid))
+
+    def observe(self) -> Obs:
+        return self.scene.observe()
+
+    def picture(self) -> Tensor:
+        return self.scene.picture()
+
+    def get_state(self) -> Tensor:
+        state = self.scene.env.get_state()  # (N, S)
+        return torch.cat([state, self.ended[:, None]], dim=1).double()
+
+    def set_state(self, mask: Tensor, state: Tensor) -> None:
+        envs = mask.nonzero()[:, 0]
+        self.scene.env.set_state(state[envs, :-1].float(), envs)
+        self.ended = torch.where(mask, state[:, -1].bool(), self.ended)
+
+    def close(self) -> None:
+        self.scene.gym_env.close()
+
+
+class _Actions:
+    """[-1, 1] to the range of the controller; the arms of several robots side by side in one vector."""
+
+    def __init__(self, space: Any, num_envs: int) -> None:
+        parts = dict(space.spaces) if hasattr(space, "spaces") else {"": space}
+        self.sizes = {name: box.shape[-1] for name, box in parts.items()}
+        self.size = sum(self.sizes.values())
+        low = np.concatenate([box.low.reshape(-1, box.shape[-1])[0] for box in parts.values()])
+        high = np.concatenate([box.high.reshape(-1, box.shape[-1])[0] for box in parts.values()])
+        self.plain = bool((low == -1).all() and (high == 1).all())
+        self.middle = torch.from_numpy((low + high) / 2).float()
+        self.half = torch.from_numpy((high - low) / 2).float()
+
+    def scaled(self, action: Tensor) -> Any:
+        if not self.plain:
+            action = self.middle.to(action.device) + action * self.half.to(action.device)
+        if list(self.sizes) == [""]:
+            return action
+        return dict(zip(self.sizes, action.split(list(self.sizes.values()), dim=1), strict=True))
+
+
+def _registered() -> Mapping[str, Any]:
+    prepare()
+    need("mani_skill.envs", extra="maniskill")
+    from mani_skill.utils.registration import REGISTERED_ENVS
+
+    return REGISTERED_ENVS
+
+
+def _make(r: ManiSkillRecipe, num_envs: int, backend: str) -> Any:
+    registered = _registered()
+    if r.task not in registered:
+        near = difflib.get_close_matches(r.task, list(registered), n=3)
+        raise ConfigError(
+            f"ManiSkill has no task `{r.task}`; nothing was built. "
+            + (f"Nearest: {', '.join(near)}." if near else f"It has {len(registered)}, such as PushCube-v1.")
+        )
+    import gymnasium
+
+    needs_pictures = r.obs != "state" or r.film
+    try:
+        return gymnasium.make(
+            r.task,
+            num_envs=num_envs,
+            obs_mode=r.obs,
+            control_mode=r.control,
+            reward_mode=r.reward,
+            sim_backend="physx_cpu" if backend == "cpu" else "physx_cuda",
+            render_backend="none" if not needs_pictures else backend,
+            render_mode="rgb_array",
+            sensor_configs={"width": r.image_size, "height": r.image_size},
+        )
+    except EOFError:
+        raise PackageError(
+            f"ManiSkill's task `{r.task}` needs assets that are not on this machine, and nothing is downloaded unasked; "
+            f"the environment was not built. Type: python -m mani_skill.utils.download_asset {r.task}"
+        ) from None
+    except RuntimeError as error:
+        if "device" not in str(error).lower():
+            raise
+        raise PackageError(
+            f"ManiSkill found no Vulkan driver it can use ({error}); the environment was not built. `make setup` "
+            f"provides a software driver without root; `embodied doctor` says what is missing."
+        ) from None
+    except (KeyError, NotImplementedError, AssertionError) as error:
+        raise ConfigError(
+            f"ManiSkill refuses task={r.task} with obs={r.obs}, control={r.control}, reward={r.reward} "
+            f"({type(error).__name__}: {error}); nothing was built."
+        ) from None

@@ -1,0 +1,279 @@
+"""Environments in child processes, presented as one `Env`: M workers, each with a slice of the N environments.
+
+A step is one byte to each worker and one back; actions, outcomes and observations lie in memory that all of them
+share, and nothing is pickled on the way. Each worker observes right after its chunk (and after a reset), while the
+others still step, so `observe` only waits.
+
+    parent: write actions, b"s" -> all workers        worker: step its slice, observe, b"." -> parent
+
+A worker that dies or stays silent is rebuilt; the chunks of its environments come back without a valid action, which
+says that their episodes are lost. Workers are spawned: a fork after a Vulkan device was opened hangs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from embodied import errors
+from embodied.errors import EmbodiedError, EnvProcessError
+from embodied.interfaces import EnvRecipe
+from embodied.types import Array, Obs, Spec, Start, Step
+
+log = logging.getLogger(__name__)
+Layout = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the parent waits for a worker before it counts as dead, and how many deaths end the run."""
+
+    build_s: float = 300.0
+    reset_s: float = 120.0
+    step_s: float = 60.0
+    max_deaths: int = 20  # in the life of the environment
+    max_deaths_in_a_row: int = 3  # of one worker, without a finished step between them
+
+
+class SubprocessEnv:
+    """`shards` are recipes of environments that live in one process each, in the order of the N environments."""
+
+    def __init__(self, shards: list[EnvRecipe], patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
+        self.workers = [_Worker(index, shard) for index, shard in enumerate(shards)]
+        self.deaths = 0
+        try:
+            specs = [worker.start(self.patience.build_s) for worker in self.workers]
+            self.spec: Spec = replace(specs[0], num_envs=sum(spec.num_envs for spec in specs))
+            low = 0
+            for worker, spec in zip(self.workers, specs, strict=True):
+                worker.rows = slice(low, low := low + spec.num_envs)
+            self.obs = self._share(self.spec.obs)
+            self.starts = self._share({name: Array((), torch.int64) for name in ("task", "initial_state", "seed")})
+            self.mask = self._share({"mask": Array((), torch.bool)})["mask"]
+            self.chunk: dict[str, Tensor] = {}
+        except BaseException:
+            self.close()
+            raise
+
+    def reset(self, mask: Tensor, start: Start) -> None:
+        self.mask.copy_(mask)
+        for name, shared in self.starts.items():
+            shared.copy_(getattr(start, name))
+        concerned = [worker for worker in self.workers if mask[worker.rows].any()]
+        self._ask(concerned, b"r", self.patience.reset_s, repeat=True)
+
+    def step(self, action: Tensor) -> Step:
+        if not self.chunk or self.chunk["action"].shape != action.shape:
+            self._share_chunk(*action.shape[1:])
+        self.chunk["action"].copy_(action)
+        for worker in self._ask(self.workers, b"s", self.patience.step_s):
+            for shared in self.chunk.values():
+                shared[worker.rows] = 0
+            self.chunk["action"][worker.rows] = action[worker.rows]
+        return Step(**{name: shared.clone() for name, shared in self.chunk.items()})
+
+    def observe(self) -> Obs:
+        return self.obs
+
+    def get_state(self) -> Tensor:
+        self._ask(self.workers, b"g", self.patience.step_s)
+        return torch.cat([worker.connection.recv() for worker in self.workers])  # (N, S)
+
+    def set_state(self, mask: Tensor, state: Tensor) -> None:
+        self.mask.copy_(mask)
+        for worker in self.workers:
+            worker.connection.send_bytes(b"p")
+            worker.connection.send(state[worker.rows])
+        for worker in self.workers:
+            worker.answer(self.patience.step_s)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    def _ask(self, workers: list[_Worker], command: bytes, timeout_s: float, *, repeat: bool = False) -> list[_Worker]:
+        """Send `command` to all, then wait for all. Returns those that died; they are rebuilt when this returns."""
+        dead = [worker for worker in workers if not worker.tell(command)]
+        dead += [worker for worker in workers if worker not in dead and not worker.answer(timeout_s)]
+        for worker in dead:
+            self._rebuild(worker)
+            if repeat:
+                self._ask([worker], command, timeout_s, repeat=True)
+        return dead
+
+    def _rebuild(self, worker: _Worker) -> None:
+        self.deaths += 1
+        worker.deaths_in_a_row += 1
+        told = worker.last_lines()
+        if self.deaths > self.patience.max_deaths or worker.deaths_in_a_row > self.patience.max_deaths_in_a_row:
+            raise EnvProcessError(
+                f"environment process {worker.index} died {worker.deaths_in_a_row} times without a finished step "
+                f"({self.deaths} deaths in all); the run stops and its last checkpoint is kept. Its last words: {told}"
+            )
+        log.warning("environment process %d died and is rebuilt (death %d): %s", worker.index, self.deaths, told)
+        worker.stop()
+        worker.start(self.patience.build_s)
+        for shared in (self.obs, self.starts, {"mask": self.mask}, self.chunk):
+            if shared:
+                worker.attach(shared)
+
+    def _share_chunk(self, num_actions: int, action_dim: int) -> None:
+        flags = dict.fromkeys(("valid", "terminated", "success", "human"), Array((num_actions,), torch.bool))
+        action = Array((num_actions, action_dim))
+        self.chunk = self._share({"reward": Array((num_actions,)), "action": action} | flags)
+
+    def _share(self, layout: Layout) -> dict[str, Tensor]:
+        """One block of shared memory cut into tensors (N, ...), and the same views in every worker."""
+        shared = {
+            name: torch.zeros((self.spec.num_envs, *a.shape), dtype=a.dtype).share_memory_()
+            for name, a in layout.items()
+        }
+        for worker in self.workers:
+            worker.attach(shared)
+        return shared
+
+
+class _Worker:
+    """The parent's end of one child process."""
+
+    def __init__(self, index: int, recipe: EnvRecipe) -> None:
+        self.index, self.recipe, self.rows, self.deaths_in_a_row = index, recipe, slice(0, 0), 0
+        self.connection: Connection = None  # type: ignore[assignment]
+        self.process: Any = None
+        self.log_file = tempfile.NamedTemporaryFile(prefix=f"env-{index}-", suffix=".log")  # noqa: SIM115
+
+    def start(self, timeout_s: float) -> Spec:
+        context = mp.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, self.recipe, self.log_file.name), daemon=True, name=f"env-{self.index}"
+        )
+        self.process.start()
+        theirs.close()  # so that the child's death is an end of file here
+        return self._built(timeout_s)
+
+    def _built(self, timeout_s: float) -> Spec:
+        try:
+            found = self.connection.recv() if self.connection.poll(timeout_s) else None
+        except (EOFError, ConnectionError):
+            found = None
+        if isinstance(found, Spec):
+            return found
+        if isinstance(found, tuple):
+            raise getattr(errors, found[0])(found[1])
+        raise EnvProcessError(
+            f"environment process {self.index} did not come up within {timeout_s:.0f} s; nothing was simulated. "
+            f"Its last words: {self.last_lines()}"
+        )
+
+    def attach(self, shared: Mapping[str, Tensor]) -> None:
+        self.connection.send_bytes(b"a")
+        self.connection.send(({name: x for name, x in shared.items()}, self.rows))
+        if not self.answer(60.0):
+            raise EnvProcessError(f"environment process {self.index} died while it was set up: {self.last_lines()}")
+
+    def tell(self, command: bytes) -> bool:
+        try:
+            self.connection.send_bytes(command)
+        except (BrokenPipeError, ConnectionError, OSError):
+            return False
+        return True
+
+    def answer(self, timeout_s: float) -> bool:
+        """Whether the worker finished what it was told; false when it died or stayed silent."""
+        try:
+            if not self.connection.poll(timeout_s):
+                return False
+            done = self.connection.recv_bytes() == b"."
+        except (EOFError, ConnectionError):
+            return False
+        self.deaths_in_a_row = 0 if done else self.deaths_in_a_row
+        return done
+
+    def last_lines(self, count: int = 3) -> str:
+        lines = Path(self.log_file.name).read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-count:]) or "(none)"
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.connection.close()
+        self.process.join(timeout=2.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.process = None
+
+
+def _serve(connection: Connection, recipe: EnvRecipe, log_path: str) -> None:
+    """The child: build, then answer commands until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes us
+    log_file = os.open(log_path, os.O_WRONLY | os.O_APPEND)
+    os.dup2(log_file, 1)
+    os.dup2(log_file, 2)
+    torch.set_num_threads(1)
+    try:
+        env: Any = recipe.build()
+    except EmbodiedError as error:
+        connection.send((type(error).__name__, str(error)))
+        return
+    connection.send(env.spec)
+    shared: dict[str, Tensor] = {}
+    try:
+        while True:
+            _obey(connection, env, shared, connection.recv_bytes())
+            connection.send_bytes(b".")
+            if connection.poll(0) is False:
+                continue
+    except (EOFError, ConnectionError):
+        env.close()
+    except Exception:  # the boundary of a process: its last words go to the log, the parent rebuilds it
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _obey(connection: Connection, env: Any, shared: dict[str, Tensor], command: bytes) -> None:
+    if command == b"a":
+        tensors, rows = connection.recv()
+        shared |= {name: x[rows] for name, x in tensors.items()}
+        return
+    if command == b"s":
+        step: Step = env.step(shared["action"])
+        for name in ("reward", "valid", "terminated", "success", "human", "action"):
+            shared[name].copy_(getattr(step, name))
+    elif command == b"r":
+        env.reset(shared["mask"], Start(shared["task"], shared["initial_state"], shared["seed"]))
+    elif command == b"p":
+        env.set_state(shared["mask"], connection.recv())
+    elif command == b"g":
+        connection.send(env.get_state())
+        return
+    for name, x in env.observe().items():
+        shared[name].copy_(x)
+
+
+def split(num_envs: int, processes: int) -> list[int]:
+    """Sizes of the slices, as even as they can be: 10 over 4 is 3, 3, 2, 2."""
+    processes = min(processes, num_envs)
+    return [num_envs // processes + (index < num_envs % processes) for index in range(processes)]
+
+
+def bytes_of(spec: Spec) -> int:
+    """Shared memory that the observations of `spec` take."""
+    return spec.num_envs * sum(math.prod(a.shape) * a.dtype.itemsize for a in spec.obs.values())
