@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from embodied.environment import has_gpu, prepare
+from embodied.errors import ConfigError
 from embodied.packaging import NAMES, PROJECT
 
 State = Literal["ok", "warning", "missing", "broken"]
@@ -65,9 +66,11 @@ class Answer:
 def main(argv: list[str]) -> int:
     """0, or 1 if the core is broken; with names of checks, 1 if one of those is not ok."""
     prepare()
+    if "--help" in argv or "-h" in argv:
+        print(f"embodied doctor [CHECK ...]    checks: {', '.join(CHECKS)}; without a name, all of them")
+        return 0
     if unknown := [name for name in argv if name not in CHECKS]:
-        print(f"embodied doctor knows no check `{unknown[0]}`; nothing was checked. It has {', '.join(CHECKS)}.")
-        return 2
+        raise ConfigError(f"there is no check `{unknown[0]}`; there are: {', '.join(CHECKS)}. Nothing was checked.")
     rows = [row for name in argv or CHECKS for row in CHECKS[name]()]
     show(rows)
     return int(any(row.state != "ok" if argv else row.state == "broken" for row in rows))
@@ -99,8 +102,9 @@ def ownership(mark: Callable[[str], tuple[str | None, str]], claims: Mapping[str
     for name in NAMES:
         project, file = mark(name)
         if project != PROJECT:
-            fix = f"pip uninstall {remove}, then make setup" if remove else f"move or rename {file}"
-            return Check("packages", "broken", f"`import {name}` finds {file}, which is not ours. {claimed}".strip(), fix)
+            fix = f"pip uninstall {remove}, then reinstall {PROJECT}" if remove else f"move or rename {file}"
+            found = f"`import {name}` finds {file}, which is not ours. {claimed}"
+            return Check("packages", "broken", found.strip(), fix)
     if claimed:
         # an uninstall deletes files under our name too, so ours must be put back
         return Check("packages", "warning", claimed, f"pip uninstall {remove}, then reinstall {PROJECT}")
@@ -108,7 +112,8 @@ def ownership(mark: Callable[[str], tuple[str | None, str]], claims: Mapping[str
 
 
 def torch_works() -> Check:
-    answer = ask("import torch; torch.ones(2, 2) @ torch.ones(2); print('answer:', torch.__version__, torch.get_num_threads())")
+    code = "import torch; torch.eye(2) @ torch.eye(2); print('answer:', torch.__version__, torch.get_num_threads())"
+    answer = ask(code)
     if not answer.worked:
         return Check("torch", "broken", answer.text, "pip install --force-reinstall -c constraints.txt torch")
     version, threads = answer.text.split()
@@ -150,7 +155,7 @@ def vulkan() -> Check:
     for backend, answer in zip(backends, answers, strict=True):
         if answer.worked:
             return Check("ManiSkill", "ok", f"PushCube was built; Vulkan ({backend}) on {answer.text}")
-    fix = "make setup (a software driver for machines without a GPU)"
+    fix = "make setup, or a newer system's driver: sudo apt-get install mesa-vulkan-drivers (Mesa 23 or later)"
     if has_gpu():
         fix = "sudo apt-get install libvulkan1 mesa-vulkan-drivers; in a container: NVIDIA_DRIVER_CAPABILITIES=all"
     return Check("ManiSkill", "warning", f"its Vulkan driver does not work: {answers[0].text}", fix)
@@ -207,12 +212,13 @@ def ask(code: str, *arguments: str, timeout_s: float = 120) -> Answer:
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return Answer(worked=False, text=f"no answer in {timeout_s:.0f} s")
+        return Answer(worked=False, text=f"no answer in {timeout_s:g} s")
     said = [line.removeprefix("answer:").strip() for line in child.stdout.splitlines() if line.startswith("answer:")]
     if child.returncode == 0 and said:
         return Answer(worked=True, text=said[-1])
-    errors = [line for line in child.stderr.splitlines() if re.match(r"[\w.]*(Error|Exception|Warning)\b", line)]
-    last = [*child.stderr.strip().splitlines()[-1:], *errors][-1:]
+    told = child.stderr.partition("Exception ignored in")[0].strip().splitlines()  # not what destructors add
+    errors = [line for line in told if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    last = [*told[-1:], *errors][-1:]
     return Answer(worked=False, text=last[0] if last else f"the process ended with status {child.returncode}")
 
 
@@ -222,15 +228,16 @@ def show(rows: list[Check]) -> None:
     from rich.text import Text
 
     color = {"ok": "green", "warning": "yellow", "missing": "dim", "broken": "bold red"}
-    table = Table("", "", "found", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
     for row in rows:
         table.add_row(row.name, Text(row.state, style=color[row.state]), Text(row.found))
     console = Console()
     console.print(table)
-    for row in rows:
-        if row.state != "ok":
-            console.print(f"\n{row.name}:", style=color[row.state])
-            console.print(f"  {row.fix}", soft_wrap=True, markup=False, highlight=False)
+    for title, states in (("To repair:", ("broken", "warning")), ("To add, if wanted:", ("missing",))):
+        if commands := [(row.name, row.fix) for row in rows if row.state in states]:
+            console.print(f"\n{title}")
+            for name, command in commands:
+                console.print(f"  {name:16} {command}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _plain(name: str) -> str:

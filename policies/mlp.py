@@ -14,7 +14,7 @@ from embodied.errors import ConfigError
 from embodied.interfaces import Granularity, Policy
 from embodied.types import Decision, Evaluation, Obs, Spec
 from policies.parts.gaussian import decide, score
-from policies.parts.heads import mlp
+from policies.parts.heads import mlp, steady
 
 
 @recipe
@@ -52,15 +52,20 @@ class MLP(Policy):
     def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
         x = self._features(obs)
         return decide(
-            self.actor(x), self.log_std, self.critic(x), chunk=self.chunk, explore=explore, generator=generator
+            steady(self.actor, x),
+            self.log_std,
+            steady(self.critic, x),
+            chunk=self.chunk,
+            explore=explore,
+            generator=generator,
         )
 
-    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:
+    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:  # noqa: ARG002
         x = self._features(obs)
         return score(action, self.actor(x), self.log_std, self.critic(x))
 
     def value(self, obs: Obs) -> Tensor:
-        return self.critic(self._features(obs))
+        return steady(self.critic, self._features(obs))
 
     def track(self, obs: Obs) -> None:
         if self.norm is not None:

@@ -17,7 +17,7 @@ from embodied.interfaces import Granularity, Policy
 from embodied.types import Decision, Evaluation, Obs, Spec
 from policies.parts.encoders import Encoder, Trunk
 from policies.parts.gaussian import decide, score
-from policies.parts.heads import mlp
+from policies.parts.heads import mlp, steady
 
 
 @recipe
@@ -46,9 +46,12 @@ class Vision(Policy):
         size = r.chunk * spec.action_dim
         self.sees_state = "state" in spec.obs
         self.norm = RunningNorm(spec.obs["state"].shape[0]) if r.normalize and self.sees_state else None
-        shape = {"trunk": r.encoder, "width": r.width, "features": r.features}
-        self.encoder = Encoder(spec.obs, **shape)
-        self.critic_encoder = Encoder(spec.obs, **shape) if r.separate_critic else None
+        encoders = [
+            Encoder(spec.obs, trunk=r.encoder, width=r.width, features=r.features)
+            for _ in range(1 + r.separate_critic)
+        ]
+        self.encoder = encoders[0]
+        self.critic_encoder = encoders[1] if r.separate_critic else None
         self.actor = mlp((self.encoder.size, *r.hidden, size), activation=r.activation, last_gain=0.01)
         values = r.chunk if r.values == "action" else 1
         self.critic = mlp((self.encoder.size, *r.hidden, values), activation=r.activation)
@@ -59,13 +62,13 @@ class Vision(Policy):
         mean, value = self._forward(obs)
         return decide(mean, self.log_std, value, chunk=self.chunk, explore=explore, generator=generator)
 
-    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:
+    def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:  # noqa: ARG002
         mean, value = self._forward(obs)
         return score(action, mean, self.log_std, value)
 
     def value(self, obs: Obs) -> Tensor:
         encoder = self.encoder if self.critic_encoder is None else self.critic_encoder
-        return self.critic(encoder(obs, self._state(obs)))
+        return steady(self.critic, encoder(obs, self._state(obs)))
 
     def track(self, obs: Obs) -> None:
         if self.norm is not None:
@@ -76,7 +79,7 @@ class Vision(Policy):
         state = self._state(obs)  # (B, D)
         x = self.encoder(obs, state)  # (B, F)
         seen = x if self.critic_encoder is None else self.critic_encoder(obs, state)  # (B, F)
-        return self.actor(x), self.critic(seen)
+        return steady(self.actor, x), steady(self.critic, seen)
 
     def _state(self, obs: Obs) -> Tensor | None:
         if not self.sees_state:

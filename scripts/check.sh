@@ -8,6 +8,7 @@ check() { echo "== $*"; .venv/bin/python -m "$@" || failed+=("$1"); }
 check ruff check .
 check ruff format --check .
 check pyright
+check pyright --project scripts/pyright.json
 check pytest -q tests/test_architecture.py tests/test_packaging.py tests/test_configs.py
 echo "== lines, in all and in the ten longest files"
 find embodied policies simulators hardware tests benchmarks -name '*.py' -exec cat {} + | wc -l

@@ -57,32 +57,45 @@ install_packages() {
 
 works() { "$python" -m embodied.doctor "$1" >> "$log" 2>&1 < /dev/null; }
 
+apt_install() {
+  local root=() get=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120)
+  [ "$(id -u)" = 0 ] || root=(sudo -n)
+  "${root[@]}" "${get[@]}" install -y --no-install-recommends "$@" && return
+  "${root[@]}" "${get[@]}" update && "${root[@]}" "${get[@]}" install -y --no-install-recommends "$@"
+} < /dev/null 2>> "$log" >> "$log"
+
+may_install() { command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; }
+
 drawing() {  # MuJoCo draws through EGL
   works rendering && { say "MuJoCo draws"; return; }
-  local root=() type="sudo apt-get install -y ${libraries[*]}"
-  if ! command -v apt-get > /dev/null; then
-    type="(with your package manager) install Mesa's EGL, OpenGL and GLES libraries and their software driver"
-  elif [ "$(id -u)" = 0 ] || { root=(sudo -n); sudo -n true 2> /dev/null; }; then
+  if may_install; then
     say "system libraries for drawing: ${libraries[*]}"
-    install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=120)
-    { "${root[@]}" "${install[@]}" "${libraries[@]}" || { "${root[@]}" apt-get update && "${root[@]}" "${install[@]}" "${libraries[@]}"; }; } >> "$log" 2>&1 < /dev/null || true
-    works rendering && { say "MuJoCo draws"; return; }
+    apt_install "${libraries[@]}" && works rendering && { say "MuJoCo draws"; return; }
   fi
   graphics=incomplete
-  say "MuJoCo cannot draw here yet; what has no pictures works. Type: $type"
+  say "MuJoCo cannot draw here yet; what needs no pictures works. Install Mesa's EGL and OpenGL; on Debian and Ubuntu type:"
+  say "  sudo apt-get install -y ${libraries[*]} && make setup"
 }
 
 vulkan() {  # ManiSkill opens a Vulkan device, even for states
-  "$python" -c 'import sys; from embodied.environment import has_gpu; sys.exit(has_gpu())' && { scripts/vulkan.sh .venv/share/mesa >> "$log" 2>&1 < /dev/null || true; }
+  local advice=""
+  if "$python" -c 'import sys; from embodied.environment import has_gpu; sys.exit(has_gpu())'; then
+    scripts/vulkan.sh .venv/share/mesa > .venv/vulkan.log 2>&1 < /dev/null || advice=$(grep -A 1 '^ManiSkill will not' .venv/vulkan.log || true)
+    cat .venv/vulkan.log >> "$log"
+  fi
   works vulkan && { say "ManiSkill runs"; return; }
   graphics=incomplete
-  say "ManiSkill cannot run here yet; everything else can. \`.venv/bin/embodied doctor\` says why and what to type"
+  advice=${advice//$'\n'/$'\n    '}
+  say "${advice:-ManiSkill cannot run here yet; everything else can. Why, and what to type: .venv/bin/embodied doctor vulkan}"
 }
 
 [ "$(uname -s)" = Linux ] && standard=maniskill,dev || standard=dev  # SAPIEN has no wheels elsewhere
 extras=${EXTRAS:-$(cat .venv/.extras 2> /dev/null || echo "$standard")}
 key=$({ cat pyproject.toml constraints.txt scripts/setup.sh scripts/vulkan.sh; echo "$PWD" "$extras" "${TORCH_INDEX_URL:-}"; } | cksum)
-if [ "$(cat .venv/.setup 2> /dev/null)" = "$key" ] && [ -x "$python" ]; then exit 0; fi
+if [ "$(cat .venv/.packages 2> /dev/null)" = "$key" ] && [ -x "$python" ]; then
+  # a driver that was not to be had is looked for again by `make setup`, not by every `make train`
+  if [ "${1:-}" = --quick ] || [ -e .venv/.graphics ]; then exit 0; fi
+fi
 
 echo "Setting up .venv (a few minutes the first time; log in $log)"
 make_venv
@@ -93,7 +106,12 @@ if [ "$(cat .venv/.packages 2> /dev/null)" != "$key" ]; then
   echo "$key" > .venv/.packages
 fi
 graphics=complete
+rm -f .venv/.graphics
 drawing
 case ",$extras," in *,maniskill,*) vulkan ;; esac
-[ $graphics = complete ] && echo "$key" > .venv/.setup
-echo "Ready after $((SECONDS - started)) s: \`make train\` trains a policy, \`.venv/bin/embodied doctor\` says what this machine can do."
+[ $graphics = incomplete ] || touch .venv/.graphics
+if [ $graphics = complete ]; then
+  echo "Ready after $((SECONDS - started)) s: \`make train\` trains a policy, \`.venv/bin/embodied doctor\` says what this machine can do."
+else
+  echo "Ready after $((SECONDS - started)) s, without what is said above; \`.venv/bin/embodied doctor\` says more."
+fi

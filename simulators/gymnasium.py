@@ -22,7 +22,6 @@ from embodied.config import Count, Natural, Positive, recipe
 from embodied.environment import prepare
 from embodied.errors import ConfigError, PackageError
 from embodied.interfaces import Env
-from embodied.packaging import need
 from embodied.types import Array, Spec
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.vector import Vector
@@ -85,7 +84,9 @@ class Single:
     def picture(self) -> Tensor:
         """(H, W, 3) uint8, for people."""
         if not self.r.film:
-            raise ConfigError(f"a picture of {self.r.task} was asked for and it was built without `film`; use `filmed`.")
+            raise ConfigError(
+                f"a picture of {self.r.task} was asked for, and it has no camera; none was made. Use `filmed`."
+            )
         import gymnasium
 
         try:
@@ -100,8 +101,7 @@ class Single:
         """Observations are computed again; MuJoCo's body positions are then one substep newer than after a step."""
         self.gained, physics = float(state[0]), state[1:]
         if self._is_mujoco():
-            import mujoco
-
+            mujoco = _mujoco()
             mujoco.mj_setState(self.inner.model, self.inner.data, physics, mujoco.mjtState.mjSTATE_INTEGRATION)
             mujoco.mj_forward(self.inner.model, self.inner.data)
             mujoco.mj_rnePostConstraint(self.inner.model, self.inner.data)  # contact forces, as Gymnasium observes them
@@ -126,8 +126,7 @@ class Single:
             )
         if not self._is_mujoco():
             return np.asarray(state)
-        import mujoco
-
+        mujoco = _mujoco()
         layout = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.inner.model, layout))
         mujoco.mj_getState(self.inner.model, self.inner.data, physics, layout)
@@ -198,10 +197,17 @@ def _control_hz(task: str, env: Any) -> float:
     found = 1 / env.dt if getattr(env, "dt", None) else env.metadata.get("render_fps")
     if not found:
         raise ConfigError(
-            f"{task} does not say how often it is controlled (it has neither `dt` nor `render_fps`); nothing was built. "
-            f"Set control_hz."
+            f"{task} does not say how often it is controlled (it has neither `dt` nor `render_fps`); nothing was "
+            f"built. Set control_hz."
         )
     return float(found)
+
+
+def _mujoco() -> Any:
+    """The compiled module, whose functions a type checker does not see."""
+    import mujoco
+
+    return mujoco
 
 
 def _max_steps(env: Any) -> int | None:
@@ -212,7 +218,6 @@ def _max_steps(env: Any) -> int | None:
 
 def _make(r: GymnasiumRecipe) -> Any:
     prepare()
-    need("gymnasium", extra="gymnasium")
     import gymnasium
 
     film = {"render_mode": "rgb_array"} if r.film else {}

@@ -42,9 +42,8 @@ class Reach:
         obs = {"state": Array((4,))}
         if r.obs == "rgb":
             obs = {"state": Array((2,)), "rgb/top": Array((r.image_size, r.image_size, 3), torch.uint8)}
-        self.spec = Spec(
-            obs=obs, action_dim=2, num_envs=r.num_envs, control_hz=10.0, tasks=("reach the goal",), max_steps=r.max_steps
-        )
+        tasks = ("reach the goal",)
+        self.spec = Spec(obs, action_dim=2, num_envs=r.num_envs, control_hz=10.0, tasks=tasks, max_steps=r.max_steps)
         self.position = torch.zeros(r.num_envs, 2)  # (N, 2) m
         self.goal = torch.zeros(r.num_envs, 2)  # (N, 2) m
         self.ended = torch.ones(r.num_envs, dtype=torch.bool)  # (N,) nothing moves before the first reset

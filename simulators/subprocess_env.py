@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,19 +52,23 @@ class Patience:
 class SubprocessEnv:
     """`shards` are recipes of environments that live in one process each, in the order of the N environments."""
 
-    def __init__(self, shards: list[EnvRecipe], patience: Patience | None = None) -> None:
+    def __init__(self, shards: Sequence[EnvRecipe], patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
         self.workers = [_Worker(index, shard) for index, shard in enumerate(shards)]
         self.deaths = 0
+        self.shared: dict[str, dict[str, Tensor]] = {}  # blocks of memory that every worker sees
         try:
-            specs = [worker.start(self.patience.build_s) for worker in self.workers]
+            for worker in self.workers:
+                worker.launch()
+            specs = [worker.built(self.patience.build_s) for worker in self.workers]
             self.spec: Spec = replace(specs[0], num_envs=sum(spec.num_envs for spec in specs))
             low = 0
             for worker, spec in zip(self.workers, specs, strict=True):
                 worker.rows = slice(low, low := low + spec.num_envs)
-            self.obs = self._share(self.spec.obs)
-            self.starts = self._share({name: Array((), torch.int64) for name in ("task", "initial_state", "seed")})
-            self.mask = self._share({"mask": Array((), torch.bool)})["mask"]
+            self.obs = self._share("obs", self.spec.obs)
+            starts = {name: Array((), torch.int64) for name in ("task", "initial_state", "seed")}
+            self.starts = self._share("starts", starts)
+            self.mask = self._share("mask", {"mask": Array((), torch.bool)})["mask"]
             self.chunk: dict[str, Tensor] = {}
         except BaseException:
             self.close()
@@ -81,7 +85,11 @@ class SubprocessEnv:
         if not self.chunk or self.chunk["action"].shape != action.shape:
             self._share_chunk(*action.shape[1:])
         self.chunk["action"].copy_(action)
-        for worker in self._ask(self.workers, b"s", self.patience.step_s):
+        dead = self._ask(self.workers, b"s", self.patience.step_s)
+        for worker in self.workers:
+            if worker not in dead:
+                worker.deaths_in_a_row = 0
+        for worker in dead:
             for shared in self.chunk.values():
                 shared[worker.rows] = 0
             self.chunk["action"][worker.rows] = action[worker.rows]
@@ -91,20 +99,22 @@ class SubprocessEnv:
         return self.obs
 
     def get_state(self) -> Tensor:
-        self._ask(self.workers, b"g", self.patience.step_s)
-        return torch.cat([worker.connection.recv() for worker in self.workers])  # (N, S)
+        for worker in self.workers:
+            worker.tell(b"g")
+        return torch.cat([worker.state(self.patience.step_s) for worker in self.workers])  # (N, S)
 
     def set_state(self, mask: Tensor, state: Tensor) -> None:
         self.mask.copy_(mask)
         for worker in self.workers:
-            worker.connection.send_bytes(b"p")
-            worker.connection.send(state[worker.rows])
+            worker.tell(b"p", state[worker.rows].clone())
         for worker in self.workers:
-            worker.answer(self.patience.step_s)
+            if not worker.answer(self.patience.step_s):
+                raise worker.lost("while its state was set")
 
     def close(self) -> None:
         for worker in self.workers:
             worker.stop()
+            worker.log_file.close()
 
     def _ask(self, workers: list[_Worker], command: bytes, timeout_s: float, *, repeat: bool = False) -> list[_Worker]:
         """Send `command` to all, then wait for all. Returns those that died; they are rebuilt when this returns."""
@@ -127,24 +137,26 @@ class SubprocessEnv:
             )
         log.warning("environment process %d died and is rebuilt (death %d): %s", worker.index, self.deaths, told)
         worker.stop()
-        worker.start(self.patience.build_s)
-        for shared in (self.obs, self.starts, {"mask": self.mask}, self.chunk):
-            if shared:
-                worker.attach(shared)
+        worker.launch()
+        worker.built(self.patience.build_s)
+        for block in self.shared.values():
+            if not worker.attach(block):
+                raise worker.lost("while it was rebuilt")
 
     def _share_chunk(self, num_actions: int, action_dim: int) -> None:
         flags = dict.fromkeys(("valid", "terminated", "success", "human"), Array((num_actions,), torch.bool))
         action = Array((num_actions, action_dim))
-        self.chunk = self._share({"reward": Array((num_actions,)), "action": action} | flags)
+        self.chunk = self._share("chunk", {"reward": Array((num_actions,)), "action": action} | flags)
 
-    def _share(self, layout: Layout) -> dict[str, Tensor]:
+    def _share(self, block: str, layout: Layout) -> dict[str, Tensor]:
         """One block of shared memory cut into tensors (N, ...), and the same views in every worker."""
-        shared = {
+        shared = self.shared[block] = {
             name: torch.zeros((self.spec.num_envs, *a.shape), dtype=a.dtype).share_memory_()
             for name, a in layout.items()
         }
         for worker in self.workers:
-            worker.attach(shared)
+            if not worker.attach(shared):
+                self._rebuild(worker)
         return shared
 
 
@@ -157,7 +169,7 @@ class _Worker:
         self.process: Any = None
         self.log_file = tempfile.NamedTemporaryFile(prefix=f"env-{index}-", suffix=".log")  # noqa: SIM115
 
-    def start(self, timeout_s: float) -> Spec:
+    def launch(self) -> None:
         context = mp.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
@@ -165,9 +177,9 @@ class _Worker:
         )
         self.process.start()
         theirs.close()  # so that the child's death is an end of file here
-        return self._built(timeout_s)
 
-    def _built(self, timeout_s: float) -> Spec:
+    def built(self, timeout_s: float) -> Spec:
+        """Wait until it is up."""
         try:
             found = self.connection.recv() if self.connection.poll(timeout_s) else None
         except (EOFError, ConnectionError):
@@ -181,15 +193,15 @@ class _Worker:
             f"Its last words: {self.last_lines()}"
         )
 
-    def attach(self, shared: Mapping[str, Tensor]) -> None:
-        self.connection.send_bytes(b"a")
-        self.connection.send(({name: x for name, x in shared.items()}, self.rows))
-        if not self.answer(60.0):
-            raise EnvProcessError(f"environment process {self.index} died while it was set up: {self.last_lines()}")
+    def attach(self, shared: dict[str, Tensor]) -> bool:
+        return self.tell(b"a", (shared, self.rows)) and self.answer(60.0)
 
-    def tell(self, command: bytes) -> bool:
+    def tell(self, command: bytes, what: Any = None) -> bool:
+        """Whether the worker could be told; it may still die of it."""
         try:
             self.connection.send_bytes(command)
+            if what is not None:
+                self.connection.send(what)
         except (BrokenPipeError, ConnectionError, OSError):
             return False
         return True
@@ -199,11 +211,25 @@ class _Worker:
         try:
             if not self.connection.poll(timeout_s):
                 return False
-            done = self.connection.recv_bytes() == b"."
+            return self.connection.recv_bytes() == b"."
         except (EOFError, ConnectionError):
             return False
-        self.deaths_in_a_row = 0 if done else self.deaths_in_a_row
-        return done
+
+    def state(self, timeout_s: float) -> Tensor:
+        """(n, S) of its environments."""
+        try:
+            found = self.connection.recv() if self.connection.poll(timeout_s) else None
+        except (EOFError, ConnectionError):
+            found = None
+        if found is None or not self.answer(timeout_s):
+            raise self.lost("while its state was read")
+        return found
+
+    def lost(self, when: str) -> EnvProcessError:
+        return EnvProcessError(
+            f"environment process {self.index} died or stayed silent {when}; nothing was simulated since. "
+            f"Its last words: {self.last_lines()}"
+        )
 
     def last_lines(self, count: int = 3) -> str:
         lines = Path(self.log_file.name).read_text(errors="replace").strip().splitlines()
@@ -238,8 +264,6 @@ def _serve(connection: Connection, recipe: EnvRecipe, log_path: str) -> None:
         while True:
             _obey(connection, env, shared, connection.recv_bytes())
             connection.send_bytes(b".")
-            if connection.poll(0) is False:
-                continue
     except (EOFError, ConnectionError):
         env.close()
     except Exception:  # the boundary of a process: its last words go to the log, the parent rebuilds it

@@ -16,7 +16,7 @@ from torch.nn.functional import relu
 
 from embodied.errors import ConfigError
 from embodied.types import Array, Obs
-from policies.parts.heads import orthogonal
+from policies.parts.heads import orthogonal, steady
 
 Trunk = Literal["cnn", "resnet18"]
 SMALLEST = 32  # pixels
@@ -32,8 +32,8 @@ class Camera(nn.Module):
         sizes = {obs[key].shape[:2] for key in keys}
         if len(sizes) > 1 or min(min(sizes)) < SMALLEST:
             raise ConfigError(
-                f"{' and '.join(keys)} have (height, width) {sorted(sizes)}, and one size of at least {SMALLEST} pixels "
-                f"is needed; nothing was built. Change the simulator's image_size."
+                f"{' and '.join(keys)} have (height, width) {sorted(sizes)}, and one size of at least {SMALLEST} "
+                f"pixels is needed; nothing was built. Change the simulator's image_size."
             )
         channels = sum(obs[key].shape[2] for key in keys)
         layers, outputs = cnn(channels, width) if trunk == "cnn" else resnet18(channels, width)
@@ -50,7 +50,7 @@ class Camera(nn.Module):
         """(B, F)."""
         pictures = [scaled(obs[key]) for key in self.keys]  # each (B, H, W, C)
         picture = pictures[0] if len(pictures) == 1 else torch.cat(pictures, dim=-1)
-        return self.neck(self.trunk(picture.permute(0, 3, 1, 2)))
+        return steady(self.neck, self.trunk(picture.permute(0, 3, 1, 2)))
 
 
 class Encoder(nn.Module):

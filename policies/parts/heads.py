@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
@@ -19,6 +20,17 @@ def mlp(sizes: tuple[int, ...], *, activation: str = "tanh", last_gain: float = 
     assert isinstance(last, nn.Linear)
     orthogonal(last, last_gain)
     return nn.Sequential(*layers[:-1])
+
+
+def steady(net: nn.Module, x: Tensor, rows: int = 8) -> Tensor:
+    """`net(x)`, computed on at least `rows` rows.
+
+    BLAS takes another path, with other rounding, for very few rows; an action must have the same density when it is
+    learned from in a large batch, and an episode must not depend on how many run beside it.
+    """
+    if len(x) >= rows:
+        return net(x)
+    return net(torch.cat([x, x.new_zeros(rows - len(x), *x.shape[1:])]))[: len(x)]
 
 
 def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float) -> nn.Linear | nn.Conv2d:

@@ -1,0 +1,31 @@
+"""What on-policy storage must do."""
+
+import pytest
+
+from embodied.data.rollouts import Rollouts
+from embodied.errors import StageError
+from tests.made import trajectory
+
+
+def test_a_rollout_is_used_once():
+    storage, rollout = Rollouts(), trajectory(2, 1)
+    storage.add(rollout)
+    assert storage.take() is rollout
+    with pytest.raises(StageError, match="wants one rollout and has 0"):
+        storage.take()
+
+
+def test_two_rollouts_at_once_are_refused():
+    storage = Rollouts()
+    storage.add(trajectory(2, 1))
+    storage.add(trajectory(2, 1))
+    with pytest.raises(StageError, match=r"Call Learner\.ingest exactly once"):
+        storage.take()
+
+
+def test_a_restored_storage_is_as_empty_as_the_saved_one():
+    storage = Rollouts()
+    storage.add(trajectory(2, 1))
+    storage.load(storage.state())
+    with pytest.raises(StageError, match="has 0"):
+        storage.take()

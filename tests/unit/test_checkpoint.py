@@ -1,0 +1,88 @@
+import json
+import resource
+import signal
+
+import pytest
+import torch
+
+from embodied.errors import CheckpointError
+from embodied.learner import checkpoint as checkpoints
+from embodied.learner.learner import load_policy
+from embodied.types import Array, Spec
+from policies.mlp import MLPRecipe
+
+SPEC = Spec(obs={"state": Array((3,))}, action_dim=2, num_envs=4, control_hz=20.0, tasks=("push",), max_steps=50)
+TENSORS = {"weights": {"w": torch.arange(4.0)}, "learner": {"version": torch.tensor(7)}}
+
+
+def write(run, number=1):
+    return checkpoints.save(run / "checkpoints" / f"{number:06d}", TENSORS, {"spec": checkpoints.spec_facts(SPEC)})
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    loaded = checkpoints.load(write(tmp_path))
+    torch.testing.assert_close(loaded.tensors["weights"]["w"], torch.arange(4.0))
+    assert int(loaded.tensors["learner"]["version"]) == 7
+    assert loaded.spec == SPEC
+
+
+def test_the_newest_checkpoint_of_a_run_is_found_and_a_half_written_one_is_not(tmp_path):
+    write(tmp_path, 9)
+    write(tmp_path, 10)
+    (tmp_path / "checkpoints" / ".000011.part").mkdir()
+    assert checkpoints.latest(tmp_path).name == "000010"
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for number in range(5):
+        write(tmp_path, number)
+    checkpoints.prune(tmp_path, keep=2)
+    assert [path.name for path in checkpoints.all_in(tmp_path)] == ["000003", "000004"]
+
+
+def test_a_cut_file_is_refused_and_an_earlier_checkpoint_is_named(tmp_path):
+    good, bad = write(tmp_path, 1), write(tmp_path, 2)
+    file = bad / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="000002 is incomplete or damaged.*nothing was loaded.*000001"):
+        checkpoints.load(bad)
+    checkpoints.load(good)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    folder = write(tmp_path)
+    (folder / "learner.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"incomplete or damaged.*learner\.safetensors"):
+        checkpoints.load(folder)
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor a run folder"):
+        checkpoints.latest(tmp_path)
+
+
+def test_a_checkpoint_of_another_architecture_names_the_first_tensor_that_differs():
+    small, large = MLPRecipe(hidden=(8,)).build(SPEC), MLPRecipe(hidden=(16,)).build(SPEC)
+    with pytest.raises(CheckpointError, match=r"another architecture: `actor.0.bias` is \(8,\) there and \(16,\)"):
+        load_policy(large, small.state_dict())
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_half_written(tmp_path):
+    write(tmp_path, 1)
+    large = {"weights": {"w": torch.zeros(100_000)}}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match="000002 could not be written.*earlier checkpoints.*are kept"):
+            checkpoints.save(tmp_path / "checkpoints" / "000002", large, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["000001"]
+
+
+def test_the_manifest_lists_every_file(tmp_path):
+    folder = write(tmp_path)
+    listed = json.loads((folder / "manifest.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {*listed, "manifest.json"}

@@ -1,0 +1,177 @@
+"""The loop between environment and policy: clocks, resets, endings, and what a trajectory keeps."""
+
+import pytest
+import torch
+
+from embodied.errors import NonFiniteError
+from embodied.sampler.sampler import Sampler, SamplerRecipe
+from embodied.sampler.starts import Starts
+from embodied.types import Weights
+from policies.mlp import MLPRecipe
+from simulators.reach import ReachRecipe
+from tests.counting import CountingRecipe
+from tests.made import Says
+
+ONE = [[0.5]]  # a chunk of one action
+THREE = [[0.1], [0.2], [0.3]]
+
+
+def sampler(env=None, action=ONE, *, starts=None, **options):
+    env = env or CountingRecipe(num_envs=2)
+    return Sampler(env.build(), Says(action), starts or Starts(seed=0), **options)
+
+
+def learner_like(*, seed=0, num_envs=4, max_steps=None, starts=None):
+    """A real sampler over reach, with chunks of two; the first weights are always the same."""
+    torch.manual_seed(0)
+    return SamplerRecipe(
+        env=ReachRecipe(num_envs=num_envs, max_steps=7),
+        policy=MLPRecipe(hidden=(8,), chunk=2),
+        starts=starts or Starts(seed=3),
+        max_steps=max_steps,
+        seed=seed,
+    ).build()
+
+
+def test_nothing_after_a_termination_inside_a_chunk_counts():
+    r = sampler(CountingRecipe(num_envs=2, length=1), THREE).collect(2)
+    assert r.reward[:, 0].tolist() == [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
+    assert r.valid[:, 0].tolist() == [[True, False, False], [True, False, False]]
+    assert r.terminated[:, 0].tolist() == [[True, False, False], [True, False, False]]
+    assert not r.truncated.any()
+
+
+def test_chosen_and_executed_actions_are_both_kept():
+    r = sampler(action=[[9.0]]).collect(1)
+    assert (r.action.unique().item(), r.executed.unique().item()) == (9.0, 1.0)
+
+
+def test_the_time_limit_truncates_at_the_end_of_a_chunk_and_starts_a_new_episode():
+    r = sampler(action=THREE, max_steps=4).collect(4)
+    assert r.truncated[:, 0].tolist() == [False, True, False, True]  # after 6 actions, the first chunk border past 4
+    assert r.obs["state"][:, 0, 0].tolist() == [0.0, 3.0, 0.0, 3.0]
+    assert r.next_obs["state"][:, 0, 0].tolist() == [3.0, 6.0, 3.0, 6.0]  # the ending is seen before the reset
+    assert r.episode.tolist() == [[0, 1], [0, 1], [2, 3], [2, 3]]
+
+
+def test_the_tasks_own_time_limit_is_taken_unless_another_is_asked_for():
+    env = CountingRecipe(num_envs=1, max_steps=2)
+    assert sampler(env).collect(4).truncated[:, 0].tolist() == [False, True, False, True]
+    assert sampler(env, max_steps=3).collect(4).truncated[:, 0].tolist() == [False, False, True, False]
+
+
+def test_an_episode_that_ends_at_its_time_limit_is_terminated_and_not_truncated():
+    r = sampler(CountingRecipe(num_envs=1, length=2, max_steps=2)).collect(2)
+    assert r.terminated[:, 0, 0].tolist() == [False, True]
+    assert not r.truncated.any()
+
+
+def test_every_frame_is_kept_once():
+    r = sampler(max_steps=2).collect(3)  # 2 environments: one ending each at t = 1, one each at the end
+    assert len(r.frames["state"]) == 3 * 2 + 2 + 2
+    assert r.next_frame[0].tolist() == [2, 3]  # inside an episode, the next decision's
+    assert r.next_frame[1].tolist() == [6, 7]
+    assert r.next_frame[2].tolist() == [8, 9]
+
+
+def test_next_value_is_that_of_the_last_observation_of_an_episode_and_of_the_rollout():
+    r = sampler(max_steps=2).collect(3)  # the value is the sum of (count, last action 0.5)
+    assert r.next_value[:, 0].tolist() == [0.0, 2.5, 1.5]
+    assert r.value[:, 0, 0].tolist() == [0.0, 1.5, 0.0]
+
+
+def test_a_rollout_continues_where_the_last_one_stopped():
+    s = sampler(max_steps=5)
+    assert s.collect(3).obs["state"][:, 0, 0].tolist() == [0.0, 1.0, 2.0]
+    second = s.collect(3)
+    assert second.obs["state"][:, 0, 0].tolist() == [3.0, 4.0, 0.0]
+    assert second.episode[:, 0].tolist() == [0, 0, 2]
+
+
+def test_records_say_how_each_episode_went():
+    s = sampler(CountingRecipe(num_envs=1, length=3), THREE[:2], starts=Starts(seed=0))
+    s.collect(2)
+    (episode,) = s.episodes()
+    assert (episode.steps, episode.reward, episode.first_success_step) == (3, 3.0, 3)
+    assert episode.terminated
+    assert episode.seed == Starts(seed=0)([0], [0], 1)[0][2]
+    assert s.episodes() == []
+
+
+def test_loaded_weights_are_stamped_on_what_they_chose():
+    s = sampler()
+    s.load(Weights(version=7, state=s.policy.state_dict()))
+    assert s.collect(2).version.unique().tolist() == [7]
+
+
+def test_the_same_seed_collects_the_same_trajectory():
+    first, second, other = (learner_like(seed=seed).collect(6) for seed in (0, 0, 1))
+    assert first.action.shape == (6, 4, 2, 2)
+    torch.testing.assert_close(first.frames, second.frames)
+    assert (first.action != other.action).any()
+
+
+def test_without_exploration_the_seed_of_the_noise_does_not_matter():
+    torch.manual_seed(0)
+    policy = MLPRecipe(hidden=(8,)).build(ReachRecipe().build().spec)
+    runs = [
+        Sampler(ReachRecipe().build(), policy, Starts(seed=0), explore=False, seed=seed).collect(3) for seed in (0, 1)
+    ]
+    assert torch.equal(runs[0].action, runs[1].action)
+
+
+def test_a_resumed_sampler_collects_what_the_first_would_have():
+    first = learner_like()
+    first.collect(5)  # 7 actions per episode, chunks of 2: mid-episode, with different lengths after successes
+    first.episodes()
+    second = learner_like(seed=99)
+    second.load(Weights(0, first.policy.state_dict()))
+    assert second.resume(first.state())
+    expected, found = first.collect(6), second.collect(6)
+    torch.testing.assert_close(found.frames, expected.frames)
+    for name in ("action", "reward", "episode", "truncated", "terminated", "next_frame"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    assert second.episodes() == first.episodes()
+
+
+def test_a_resume_that_does_not_repeat_says_so():
+    first, second = learner_like(), learner_like()
+    first.collect(1)
+    state = first.state()
+    assert not second.resume(state | {"obs/state": state["obs/state"] + 1})
+
+
+def test_an_exploding_simulator_is_stopped_before_the_learner_with_its_place():
+    s = sampler(CountingRecipe(num_envs=2, breaks="nan", breaks_at=3))
+    with pytest.raises(NonFiniteError, match="the reward from the simulator is NaN or infinite at decision 2"):
+        s.collect(4)
+
+
+def test_time_is_accounted_for_and_then_forgotten():
+    s = sampler()
+    s.collect(2)
+    assert {name for name, seconds in s.timing().items() if seconds > 0} == {"act", "step", "reset", "observe"}
+    assert set(s.timing().values()) == {0.0}
+
+
+def test_each_decision_is_rendered_once():
+    s = sampler(action=THREE)
+    s.collect(4)
+    assert [env.observed for env in s.env.envs] == [5, 5]  # four decisions and what followed
+
+
+def test_starts_depend_on_seed_role_and_episode_alone():
+    train = Starts(seed=1)
+    assert train([0, 1], [0, 0], 2) == train([0, 1], [0, 0], 2)
+    assert train([1], [4], 2) == train([1, 0], [4, 9], 2)[:1]
+    others = train, Starts(seed=2), Starts(seed=1, role="evaluate")
+    seeds = {starts([env], [count], 4)[0][2] for starts in others for env in range(4) for count in range(5)}
+    assert len(seeds) == 3 * 4 * 5
+
+
+def test_the_environments_of_a_group_share_task_and_start():
+    rows = Starts(seed=0, group_size=2, num_tasks=3)([0, 1, 2, 3], [0, 0, 0, 0], 4)
+    assert rows[0] == rows[1]
+    assert rows[2] == rows[3]
+    assert rows[0] != rows[2]
+    assert [row[0] for row in rows] == [0, 0, 1, 1]
