@@ -1,4 +1,4 @@
-"""PPO on ManiSkill PushCube against two peers: Stable-Baselines3 over SubprocVecEnv, and a plain loop over AsyncVectorEnv.
+"""PPO on ManiSkill PushCube against Stable-Baselines3 over SubprocVecEnv and a plain loop over AsyncVectorEnv.
 
     python benchmarks/ppo_peers.py [rounds=7] [seeds=3]
 
@@ -9,6 +9,7 @@ other, wall time until 90 % of the last 100 training episodes succeeded, and onl
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -90,14 +91,14 @@ class SB3:
     """Stable-Baselines3's PPO; its callback stops `learn` after one rollout and its updates."""
 
     def __init__(self, s: Settings) -> None:
-        from stable_baselines3 import PPO as Peer
+        import stable_baselines3
         from stable_baselines3.common.vec_env import SubprocVecEnv
 
         self.env = SubprocVecEnv([partial(make, index) for index in range(s.num_envs)], start_method="spawn")
         network = {
-            "net_arch": list(s.hidden), "activation_fn": torch.nn.Tanh, "log_std_init": float(torch.tensor(s.initial_std).log()),
+            "net_arch": list(s.hidden), "activation_fn": torch.nn.Tanh, "log_std_init": math.log(s.initial_std),
         }  # fmt: skip
-        self.peer = Peer(
+        self.peer = stable_baselines3.PPO(
             "MlpPolicy", self.env, n_steps=s.rollout, batch_size=s.minibatch, n_epochs=s.epochs, gamma=s.gamma,
             gae_lambda=s.lam, learning_rate=s.learning_rate, clip_range=s.clip, max_grad_norm=s.max_grad_norm,
             policy_kwargs=network, seed=s.seed, device="cpu",

@@ -81,5 +81,7 @@ def finish(benchmark: str, targets: Sequence[Target]) -> None:
             for t in targets
         ],
     )  # fmt: skip
-    listed = [{key: value for key, value in asdict(t).items() if key != "note" or value} | {"met": t.met} for t in targets]
+    listed = [
+        {key: value for key, value in asdict(t).items() if key != "note" or value} | {"met": t.met} for t in targets
+    ]
     print(json.dumps({"benchmark": benchmark, "targets": listed}), flush=True)

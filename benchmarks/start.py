@@ -1,6 +1,6 @@
 """How long a user waits, and what the default run needs: `--help`, the first environment step, memory.
 
-    python benchmarks/start.py [repeats=3]
+python benchmarks/start.py [repeats=3]
 """
 
 from __future__ import annotations

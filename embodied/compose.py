@@ -102,7 +102,9 @@ def _check_option(word: str) -> None:
     if option not in options and not Path(option).suffix:
         near = difflib.get_close_matches(option, options, n=1)
         hint = f" Did you mean `{group}={near[0]}`?" if near else ""
-        raise ConfigError(f"there is no {group} `{option}`; nothing was started.{hint} There are: {', '.join(options)}.")
+        raise ConfigError(
+            f"there is no {group} `{option}`; nothing was started.{hint} There are: {', '.join(options)}."
+        )
 
 
 def _key(word: str) -> str:

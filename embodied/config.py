@@ -68,21 +68,23 @@ def from_dict(node: Any, path: str = "") -> Any:
     fields = {key: from_dict(value, f"{path}.{key}".lstrip(".")) for key, value in node.items() if key != "_target_"}
     if "_target_" not in node:
         return fields
-    cls = _recipe_class(node["_target_"], path)
+    cls = recipe_class(node["_target_"], path)
     try:
         return cls(**fields)
     except ValidationError as error:
         raise ConfigError(_sentence(error, path)) from None
 
 
-def _recipe_class(target: str, path: str) -> type:
+def recipe_class(target: str, path: str) -> type:
     module, _, name = target.rpartition(".")
     where = f"{path}._target_".lstrip(".")
     try:
         cls = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(error.name + ".")):
-            raise ConfigError(f"{where} asks for {target}, and there is no module {error.name}; nothing was built.") from None
+            raise ConfigError(
+                f"{where} asks for {target}, and there is no module {error.name}; nothing was built."
+            ) from None
         raise PackageError(f"{target} needs the package {error.name}, which is not installed.") from None
     except (AttributeError, ValueError):
         raise ConfigError(f"{where} asks for {target}, and {module} has no {name}; nothing was built.") from None

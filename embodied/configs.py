@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from embodied.compose import compose_config
-from embodied.config import _recipe_class, yaml_of
+from embodied.config import recipe_class, yaml_of
 from embodied.experiments import config_dir
 
 USAGE = """embodied configs                              every setting of `embodied train`, with its meaning
@@ -37,5 +37,5 @@ def printed() -> dict[Path, str]:
     for path in sorted(config_dir().rglob("*.yaml")):
         header, found, body = path.read_text().partition("_target_: ")
         if found and "\n_target_: " in "\n" + path.read_text():
-            files[path] = header + yaml_of(_recipe_class(body.splitlines()[0].strip(), path.stem))
+            files[path] = header + yaml_of(recipe_class(body.splitlines()[0].strip(), path.stem))
     return files

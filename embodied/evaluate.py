@@ -1,11 +1,12 @@
 """Evaluation: fresh episodes of a trained policy, a table of them, and a success rate with its interval.
 
-    embodied evaluate RUN_OR_CHECKPOINT episodes=100 seeds=[0,1] simulator.num_envs=4
+embodied evaluate RUN_OR_CHECKPOINT episodes=100 seeds=[0,1] simulator.num_envs=4
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,10 +54,8 @@ class Result:
         return sum(getattr(e, what) for e in whole), len(whole)
 
 
-def evaluate(
-    e: Evaluation, policy: Policy, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Result:
-    """Play `episodes` for each seed. Episode i of a seed begins in the same state whatever the number of environments."""
+def evaluate(e: Evaluation, policy: Policy, *, progress: Callable[[int], None] = lambda _: None) -> Result:
+    """Play `episodes` for each seed. Episode i of a seed begins alike whatever the number of environments."""
     began = time.perf_counter()
     env = e.simulator.build()
     by_seed: dict[int, list[Episode]] = {}
@@ -64,10 +63,8 @@ def evaluate(
         for seed in e.seeds:
             done = sum(map(len, by_seed.values()))
             starts = Starts(seed=seed, role="evaluate")
-            sampler = Sampler(
-                env, policy, starts, max_steps=e.max_steps, explore=e.actions == "sampled", seed=seed
-            )
-            by_seed[seed] = _play(sampler, e.episodes, lambda n, d=done: progress(d + n, e.episodes * len(e.seeds)))
+            sampler = Sampler(env, policy, starts, max_steps=e.max_steps, explore=e.actions == "sampled", seed=seed)
+            by_seed[seed] = _play(sampler, e.episodes, lambda n, d=done: progress(d + n))
     finally:
         env.close()
     return Result([x for rows in by_seed.values() for x in rows], by_seed, time.perf_counter() - began)
@@ -90,9 +87,7 @@ def load_evaluation(path: Path, words: list[str]) -> tuple[Evaluation, Policy]:
     base = {name: saved[name] for name in ("simulator", "policy", "max_steps")}
     settings = {"episodes": 100, "seeds": [0], "actions": "likeliest", "film": 9, "out": None}
     config = override(base | settings, words, allowed=keys_of(base | settings))
-    e: Evaluation = from_dict(
-        {"_target_": "embodied.evaluate.Evaluation", "checkpoint": str(folder)} | config
-    )
+    e: Evaluation = from_dict({"_target_": "embodied.evaluate.Evaluation", "checkpoint": str(folder)} | config)
     loaded = checkpoints.load(folder)
     policy = e.policy.build(loaded.spec)
     load_policy(policy, loaded.tensors["weights"])
@@ -123,15 +118,15 @@ def print_result(result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="evaluation")
-    for column in ("seed", "success once", "success at end", "return", "steps", "first success"):
-        table.add_column(column, justify="right")
+    table = Table(title="evaluation (rates with 95 % Wilson intervals; first: step of the first success)")
+    for column in ("seed", "success once", "at end", "return", "steps", "first"):
+        table.add_column(column, justify="right", no_wrap=True)
     rows = {str(seed): rows for seed, rows in result.by_seed.items()}
     if len(rows) > 1:
         rows["all"] = result.episodes
     for name, episodes in rows.items():
         table.add_row(name, *_cells([x for x in episodes if not x.lost]))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _cells(rows: list[Episode]) -> list[str]:
@@ -142,7 +137,7 @@ def _cells(rows: list[Episode]) -> list[str]:
         percent(sum(x.success_at_end for x in rows), len(rows)),
         f"{sum(x.reward for x in rows) / count:.2f}",
         f"{sum(x.steps for x in rows) / count:.1f}",
-        f"step {sum(firsts) / len(firsts):.1f}" if firsts else "-",
+        f"{sum(firsts) / len(firsts):.1f}" if firsts else "-",
     ]
 
 
@@ -178,7 +173,7 @@ def main(argv: list[str]) -> int:
     out = Path(e.out) if e.out else _run_of(path) / "evaluation" / time.strftime("%Y%m%d-%H%M%S")
     with Progress() as bar:
         task = bar.add_task("episodes", total=e.episodes * len(e.seeds))
-        result = evaluate(e, policy, progress=lambda done, _: bar.update(task, completed=done))
+        result = evaluate(e, policy, progress=lambda done: bar.update(task, completed=done))
     save_result(out, e, result)
     print_result(result)
     if e.film:

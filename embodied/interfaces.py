@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from embodied.types import Batch, Decision, Evaluation, Metrics, Obs, Spec, Start, Step, Trajectory, Transitions
 
 B = TypeVar("B", Batch, Transitions)
-T = TypeVar("T")
+Target = TypeVar("Target", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 Loss = Callable[[B], tuple[Tensor, dict[str, Tensor]]]
@@ -89,7 +89,7 @@ class Policy(nn.Module, ABC):
     def value(self, obs: Obs) -> Tensor:
         """(N, V) expected return from each observation: a value-only forward, no action is decoded."""
 
-    def track(self, obs: Obs) -> None:  # noqa: B027  (a policy without running statistics has nothing to do)
+    def track(self, obs: Obs) -> None:
         """Take the observations (B, ...) of a finished rollout into running statistics, after they were learned from.
 
         Not before: a policy must score its own fresh actions exactly as when it acted (ratio 1).
@@ -118,15 +118,18 @@ class Storage(Protocol):
 
 @runtime_checkable
 class EnvRecipe(Protocol):
-    num_envs: int
+    @property
+    def num_envs(self) -> int: ...
 
     def build(self) -> Env: ...
 
 
 @runtime_checkable
 class PolicyRecipe(Protocol):
-    chunk: int  # K
-    values: Granularity  # one value per decision (V = 1) or per action (V = K)
+    @property
+    def chunk(self) -> int: ...  # K
+    @property
+    def values(self) -> Granularity: ...  # one value per decision (V = 1) or per action (V = K)
 
     def build(self, spec: Spec) -> Policy: ...
 
@@ -135,8 +138,10 @@ class PolicyRecipe(Protocol):
 class Algorithm(Protocol):
     """A frozen recipe whose methods are the algorithm; all state lives in the policy and the storage."""
 
-    gamma: float
-    values: Granularity  # what it wants of the policy
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def values(self) -> Granularity: ...  # what it wants of the policy
 
     def storage(self) -> Any: ...
 
@@ -152,10 +157,10 @@ class Recipe(Protocol[S]):
     def build(self) -> S: ...
 
 
-class Stage(Protocol[T]):
+class Stage(Protocol[Target]):
     """One running component. `stage.call(Learner.update)` names the method itself, so editors can follow it."""
 
-    def call(self, method: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def call(self, method: Callable[Concatenate[Target, P], R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Start; `.result()` waits. Calls run one at a time, in order."""
         ...
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from embodied.compose import compose_recipe
 from embodied.errors import ConfigError, EmbodiedError
-from embodied.evaluate import Evaluation, Result, evaluate, load_evaluation, make_film, print_result, save_result
+from embodied.evaluate import evaluate, load_evaluation, make_film, print_result, save_result
 from embodied.experiments import experiments
 from embodied.learner import checkpoint as checkpoints
 from embodied.metrics.curve import draw_curve
@@ -34,7 +33,7 @@ class Interrupt:
 
     asked: bool = False
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, *_: object) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
@@ -114,7 +113,7 @@ def _save(loop: Loop, logger: Logger, folder: Path) -> None:
 
 
 @contextmanager
-def _catching_ctrl_c() -> Iterator[Interrupt]:
+def _catching_ctrl_c() -> Generator[Interrupt]:
     interrupt = Interrupt()
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -156,4 +155,6 @@ def _continued(checkpoint: Path, loop: Loop, exact: bool) -> str:
 
 
 def _state_of(loop: Loop, interrupted: bool) -> str:
-    return f"stopped at {loop.env_steps:,} environment steps" if interrupted else f"{loop.env_steps:,} environment steps"
+    return (
+        f"stopped at {loop.env_steps:,} environment steps" if interrupted else f"{loop.env_steps:,} environment steps"
+    )

@@ -1,6 +1,6 @@
 """The folder of one run: what was asked, by which code, on what machine, and everything that came of it.
 
-    config.yaml  facts.json  metrics.jsonl  episodes.csv  tensorboard/  checkpoints/  evaluation/  curve.png  video.mp4
+config.yaml  facts.json  metrics.jsonl  episodes.csv  tensorboard/  checkpoints/  evaluation/  curve.png  video.mp4
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ class Training:
                 f"decision or both to action"
             )
         if self.simulator.num_envs % self.group_size:
-            raise ValueError(f"group_size={self.group_size} does not divide simulator.num_envs={self.simulator.num_envs}")
+            raise ValueError(
+                f"group_size={self.group_size} does not divide simulator.num_envs={self.simulator.num_envs}"
+            )
 
     @property
     def steps_per_iteration(self) -> int:
@@ -119,7 +121,11 @@ class Loop:
         learner = self.learner.call(Learner.state).result()
         weights = {name.removeprefix("policy/"): x for name, x in learner.items() if name.startswith("policy/")}
         rest = {name: x for name, x in learner.items() if not name.startswith("policy/")}
-        tensors = {"weights": weights, "learner": rest, "sampler": self.sampler.call(Sampler.state).result()}
+        tensors: dict[str, Mapping[str, Tensor]] = {
+            "weights": weights,
+            "learner": rest,
+            "sampler": self.sampler.call(Sampler.state).result(),
+        }
         recent = [[e.success_once, e.success_at_end, e.lost] for e in self.recent]
         return tensors, {
             "iteration": self.iteration,

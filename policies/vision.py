@@ -47,8 +47,7 @@ class Vision(Policy):
         self.sees_state = "state" in spec.obs
         self.norm = RunningNorm(spec.obs["state"].shape[0]) if r.normalize and self.sees_state else None
         encoders = [
-            Encoder(spec.obs, trunk=r.encoder, width=r.width, features=r.features)
-            for _ in range(1 + r.separate_critic)
+            Encoder(spec.obs, trunk=r.encoder, width=r.width, features=r.features) for _ in range(1 + r.separate_critic)
         ]
         self.encoder = encoders[0]
         self.critic_encoder = encoders[1] if r.separate_critic else None

@@ -259,8 +259,8 @@ def _make(r: ManiSkillRecipe, num_envs: int, backend: str) -> Any:
         )
     except EOFError:
         raise PackageError(
-            f"ManiSkill's task `{r.task}` needs assets that are not on this machine, and nothing is downloaded unasked; "
-            f"the environment was not built. Type: python -m mani_skill.utils.download_asset {r.task}"
+            f"ManiSkill's task `{r.task}` needs assets that are not on this machine, and nothing is downloaded "
+            f"unasked; the environment was not built. Type: python -m mani_skill.utils.download_asset {r.task}"
         ) from None
     except RuntimeError as error:
         if "device" not in str(error).lower():

@@ -37,9 +37,7 @@ class CountingRecipe:
 class Counting:
     def __init__(self, r: CountingRecipe) -> None:
         self.r, self.count, self.last, self.seed, self.observed = r, 0, 0.0, 0, 0
-        self.spec = Spec(
-            obs={"state": Array((2,))}, action_dim=1, num_envs=1, control_hz=10.0, max_steps=r.max_steps
-        )
+        self.spec = Spec(obs={"state": Array((2,))}, action_dim=1, num_envs=1, control_hz=10.0, max_steps=r.max_steps)
 
     def reset(self, task: int, initial_state: int, seed: int) -> None:  # noqa: ARG002  (every start is the same)
         self.count, self.last, self.seed = 0, 0.0, seed

@@ -32,7 +32,7 @@ def imported(nodes):
     for node in nodes:
         assert not (isinstance(node, ast.ImportFrom) and node.level), "imports are absolute"
         if isinstance(node, ast.ImportFrom):
-            yield node.module
+            yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

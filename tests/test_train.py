@@ -55,7 +55,15 @@ def whole(tmp_path_factory):
 
 def test_a_run_leaves_everything_a_reader_needs(whole):
     folder, told = whole
-    for name in ("config.yaml", "facts.json", "metrics.jsonl", "episodes.csv", "curve.png", "tensorboard", "checkpoints"):
+    for name in (
+        "config.yaml",
+        "facts.json",
+        "metrics.jsonl",
+        "episodes.csv",
+        "curve.png",
+        "tensorboard",
+        "checkpoints",
+    ):
         assert (folder / name).exists(), name
     assert json.loads((folder / "facts.json").read_text())["packages"]["torch"] == torch.__version__
     assert json.loads((folder / "evaluation" / "final" / "summary.json").read_text())["success_once"]["episodes"] == 8

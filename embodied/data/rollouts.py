@@ -29,5 +29,5 @@ class Rollouts:
         """Empty: between iterations nothing waits here."""
         return {}
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
+    def load(self, state: Mapping[str, Tensor]) -> None:  # noqa: ARG002  (see `state`)
         self._pending.clear()

@@ -123,12 +123,21 @@ def spec_facts(spec: Spec) -> dict[str, Any]:
 
 def spec_from(facts: Mapping[str, Any]) -> Spec:
     obs = {name: Array(tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in facts["obs"].items()}
-    return Spec(**{**facts, "obs": obs, "tasks": tuple(facts["tasks"])})
+    return Spec(
+        obs=obs,
+        action_dim=facts["action_dim"],
+        num_envs=facts["num_envs"],
+        control_hz=facts["control_hz"],
+        tasks=tuple(facts["tasks"]),
+        max_steps=facts["max_steps"],
+    )
 
 
 def _damaged(folder: Path, why: str) -> str:
     others = [path for path in all_in(_run_of(folder)) if path != folder]
-    hint = f"An earlier one is {others[-1]}: name it in place of the run folder." if others else "There is no other one."
+    hint = (
+        f"An earlier one is {others[-1]}: name it in place of the run folder." if others else "There is no other one."
+    )
     return f"the checkpoint {folder} is incomplete or damaged ({why}); nothing was loaded. {hint}"
 
 

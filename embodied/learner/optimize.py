@@ -39,7 +39,7 @@ class Optimizer:
             all_sum(parameter.grad)  # type: ignore[arg-type]
         grad_norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         names = [*totals, "grad_norm"]
-        numbers = all_sum(torch.stack(list(totals.values()))).tolist() + [grad_norm.item()]
+        numbers: list[float] = [*all_sum(torch.stack(list(totals.values()))).tolist(), grad_norm.item()]
         self._check_finite(group, dict(zip(names, numbers, strict=True)))
         self.optimizers[group].step()
         return dict(zip(names, numbers, strict=True))
@@ -53,7 +53,7 @@ class Optimizer:
         bad = [name for name in ("loss", "grad_norm") if not abs(numbers[name]) < float("inf")]
         if bad:
             raise NonFiniteError(
-                f"the {' and the '.join(bad)} of `{group}` is not finite ({numbers[bad[0]]}) at version {self.version}; "
-                f"the step was not made and the last checkpoint is kept. Lower the learning rate, or look at the "
-                f"rewards of the rollout."
+                f"the {' and the '.join(bad)} of `{group}` is not finite ({numbers[bad[0]]}) at version "
+                f"{self.version}; the step was not made and the last checkpoint is kept. Lower the "
+                f"learning rate, or look at the rewards of the rollout."
             )

@@ -45,7 +45,7 @@ def draw_curve(run: Path, title: str) -> Path:
 
 
 def success_curve(run: Path) -> tuple[NDArray[Any], ...]:
-    """Environment steps, success over the last episodes, and its interval, each (episodes,)."""
+    """Environment steps, success over the last episodes, and its interval, one entry for each rollout."""
     with (run / "episodes.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["lost"] == "False"]
     steps = np.array([int(row["env_steps"]) for row in rows])
@@ -53,5 +53,7 @@ def success_curve(run: Path) -> tuple[NDArray[Any], ...]:
     total = np.concatenate([[0.0], hits.cumsum()])
     counts = np.minimum(np.arange(1, len(hits) + 1), WINDOW)
     sums = total[1:] - total[np.arange(len(hits)) + 1 - counts]
+    last = np.append(steps[1:] != steps[:-1], True)[: len(steps)]  # one point for each rollout
+    steps, sums, counts = steps[last], sums[last], counts[last]
     bounds = np.array([wilson(int(s), int(c)) for s, c in zip(sums, counts, strict=True)]).reshape(-1, 2)
     return steps, sums / counts, bounds[:, 0], bounds[:, 1]

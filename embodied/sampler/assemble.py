@@ -83,6 +83,7 @@ def check_finite(r: Trajectory) -> None:
             num = r.truncated.shape[1]
             where = f"decision {row}" if x is r.reward else f"frame {row} (environment {row % num})"
             raise NonFiniteError(
-                f"{what} from the simulator is NaN or infinite at {where} of this rollout; nothing was learned from "
-                f"it and the last checkpoint is kept. Look at the episode's actions, or lower the simulator's time step."
+                f"{what} from the simulator is NaN or infinite at {where} of this rollout; nothing was learned "
+                f"from it and the last checkpoint is kept. Look at the episode's actions, or "
+                f"lower the simulator's time step."
             )

@@ -33,7 +33,9 @@ class FilmedRecipe(Protocol):
 
 
 @torch.no_grad()
-def film(recipe: EnvRecipe, policy: Policy, starts: Starts, *, episodes: int, max_steps: int | None, path: Path) -> Path:
+def film(
+    recipe: EnvRecipe, policy: Policy, starts: Starts, *, episodes: int, max_steps: int | None, path: Path
+) -> Path:
     """Play `episodes` episodes at once with the policy's most likely actions, and write them as one mp4."""
     if not isinstance(recipe, FilmedRecipe):
         raise ConfigError(f"{type(recipe).__name__} has no camera for people (`filmed`); no video was made.")
@@ -82,7 +84,7 @@ def _write(path: Path, frames: list[NDArray[np.uint8]], frames_per_s: float) -> 
 
     with imageio.get_writer(path, fps=max(1.0, frames_per_s), codec="libx264", macro_block_size=1) as writer:
         for frame in frames + frames[-1:] * max(1, round(frames_per_s)):  # hold the last one for a second
-            writer.append_data(frame)
+            writer.append_data(frame)  # pyright: ignore[reportAttributeAccessIssue]  (missing in its stubs)
 
 
 def _chunk_of(policy: Policy) -> int:

@@ -1,8 +1,8 @@
 """The sampler: steps environments with the current policy and returns trajectories. It owns resets and time limits.
 
-    for each of T decisions:
-        obs -> policy.act -> env.step (a chunk, one round trip) -> where an episode ended: keep its last frame, reset
-        env.observe: one rendering for each decision
+for each of T decisions:
+    obs -> policy.act -> env.step (a chunk, one round trip) -> where an episode ended: keep its last frame, reset
+    env.observe: one rendering for each decision
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Sampler:
         self.labels: dict[str, Tensor] = {}  # of the running episodes, each (N,)
         self.recorder = Recorder(num)
         self.finished: list[Episode] = []
-        self.seconds = dict.fromkeys(("act", "step", "reset", "observe"), 0.0)
+        self.seconds: Metrics = dict.fromkeys(("act", "step", "reset", "observe"), 0.0)
 
     def spec(self) -> Spec:
         return self.env.spec
@@ -90,6 +90,7 @@ class Sampler:
         }
         rows: list[Row] = []
         endings: list[Ending] = []
+        ended = ~everyone
         for t in range(decisions):
             obs = self._observe(frames, t)
             decision = self._act(obs)

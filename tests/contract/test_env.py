@@ -1,6 +1,7 @@
 """What every Env must do. A new one is added to ENVS, and to ENDINGS if it can be driven to its end."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -49,8 +50,10 @@ ENDINGS = {"reach": to_the_goal, "reach in processes": to_the_goal, "inverted pe
 
 def listed():
     for name, make in ENVS.items():
-        yield pytest.param((name, make), id=name) if callable(make) else pytest.param(
-            (name, *make.values), id=name, marks=make.marks
+        yield (
+            pytest.param((name, make), id=name)
+            if callable(make)
+            else pytest.param((name, *make.values), id=name, marks=make.marks)
         )
 
 
@@ -71,7 +74,7 @@ def env(built):
     return begun(built[1])
 
 
-def begun(env, seeds=(1, 2, 3), initial_state=(-1, -1, -1), mask=EVERYONE):
+def begun(env: Any, seeds=(1, 2, 3), initial_state=(-1, -1, -1), mask=EVERYONE) -> Any:
     start = Start.seeded(list(seeds))
     env.reset(mask, replace(start, initial_state=torch.tensor(initial_state)))
     return env

@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from embodied.data.normalize import RunningNorm
 from embodied.distributed import whiten
@@ -27,7 +27,7 @@ def _rank(rank, folder):
 
 
 def test_two_ranks_with_uneven_shards_are_one_process(tmp_path):
-    mp.spawn(_rank, (str(tmp_path),), nprocs=2)
+    spawn(_rank, (str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     parameters, metrics = parameters_after_one_step(*make(), micro_batch=10_000)
     norm = RunningNorm(1)

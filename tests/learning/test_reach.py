@@ -35,9 +35,7 @@ def success(learner: Learner, env, policy):
 def learned(env, policy, algorithm, *, decisions, iterations, learning_rate):
     """Success before and after learning."""
     acting = sampler(env, policy)
-    learner = LearnerRecipe(
-        algorithm=algorithm, policy=policy, spec=acting.spec(), learning_rate=learning_rate
-    ).build()
+    learner = LearnerRecipe(algorithm=algorithm, policy=policy, spec=acting.spec(), learning_rate=learning_rate).build()
     before = success(learner, env, policy)
     for _ in range(iterations):
         acting.load(learner.weights())

@@ -44,7 +44,7 @@ def test_a_cut_file_is_refused_and_an_earlier_checkpoint_is_named(tmp_path):
     good, bad = write(tmp_path, 1), write(tmp_path, 2)
     file = bad / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(CheckpointError, match="000002 is incomplete or damaged.*nothing was loaded.*000001"):
+    with pytest.raises(CheckpointError, match=r"000002 is incomplete or damaged.*nothing was loaded.*000001"):
         checkpoints.load(bad)
     checkpoints.load(good)
 
@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_half_written(tmp_
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
-        with pytest.raises(CheckpointError, match="000002 could not be written.*earlier checkpoints.*are kept"):
+        with pytest.raises(CheckpointError, match=r"000002 could not be written.*earlier checkpoints.*are kept"):
             checkpoints.save(tmp_path / "checkpoints" / "000002", large, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

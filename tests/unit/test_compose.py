@@ -41,7 +41,7 @@ def test_a_mistake_is_one_sentence_that_names_the_field_and_what_to_do(word, tol
 
 def test_a_policy_in_the_simulators_place_is_refused_before_anything_is_built():
     config = compose_config("train", [])
-    with pytest.raises(ConfigError, match="simulator: .*EnvRecipe"):
+    with pytest.raises(ConfigError, match=r"simulator: .*EnvRecipe"):
         from_dict(config | {"simulator": config["policy"]})
 
 
@@ -60,7 +60,7 @@ def test_override_changes_one_nested_value_and_refuses_unknown_ones():
     changed = override(config, ["simulator.num_envs=2", "seeds=[1,2]"])
     assert changed["simulator"]["num_envs"] == 2
     assert changed["seeds"] == [1, 2]
-    with pytest.raises(ConfigError, match="Did you mean `simulator.num_envs`"):
+    with pytest.raises(ConfigError, match=r"Did you mean `simulator\.num_envs`"):
         override(config, ["simulator.num_env=2"])
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -54,13 +56,13 @@ class Untimed(Toy):
 @pytest.fixture(autouse=True)
 def toys():
     for cls in (Toy, Endless, Text, Untimed):
-        gymnasium.register(f"test/{cls.__name__}-v0", entry_point=cls, max_episode_steps=9)
+        gymnasium.register(f"test/{cls.__name__}-v0", entry_point=f"{__name__}:{cls.__name__}", max_episode_steps=9)
     yield
     for cls in (Toy, Endless, Text, Untimed):
         del gymnasium.registry[f"test/{cls.__name__}-v0"]
 
 
-def begun(task="test/Toy-v0", **options):
+def begun(task="test/Toy-v0", **options) -> Any:
     env = GymnasiumRecipe(task=task, num_envs=1, processes=0, **options).build()
     env.reset(torch.ones(1, dtype=torch.bool), Start.seeded([0]))
     return env

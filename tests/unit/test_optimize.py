@@ -64,12 +64,12 @@ def test_a_long_gradient_is_shortened_and_its_length_before_is_reported():
 
 
 def test_a_parameter_without_a_gradient_is_left_alone():
-    both = nn.ModuleDict({"used": nn.Linear(1, 1, bias=False), "unused": nn.Linear(1, 1)})
-    before = both["unused"].weight.clone()
+    used, unused = nn.Linear(1, 1, bias=False), nn.Linear(1, 1)
+    both, before = nn.ModuleList([used, unused]), unused.weight.clone()
     adam = torch.optim.Adam(both.parameters(), lr=1.0)
     optimize = Optimizer({"both": both}, {"both": adam}, 10, 1.0)
-    optimize("both", lambda b: ((b.sample_weight * both["used"].weight).sum(), {}), batch())
-    assert torch.equal(both["unused"].weight, before)
+    optimize("both", lambda b: ((b.sample_weight * used.weight).sum(), {}), batch())
+    assert torch.equal(unused.weight, before)
 
 
 def test_a_loss_that_is_not_finite_makes_no_step():

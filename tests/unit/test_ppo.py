@@ -115,10 +115,17 @@ class Forgetful(MLP):
         return super().evaluate({"state": obs["state"] * 0.9}, action, extras)
 
 
+def forgetful(spec):
+    policy = Forgetful(MLPRecipe(hidden=(8,)), spec)
+    with torch.no_grad():
+        for parameter in policy.actor.parameters():
+            parameter += 0.3  # its first weights hardly look at the observation
+    return policy
+
+
 def test_a_policy_that_scores_its_fresh_actions_differently_is_refused():
     spec = vectors()
-    policy = Forgetful(MLPRecipe(hidden=(8,)), spec)
-    torch.nn.init.normal_(policy.actor[-1].weight)
+    policy = forgetful(spec)
     b = PPO().prepare(played(policy, spec, steps=4, chunk=1))
     with pytest.raises(RatioError, match="Forgetful must be the same density"):
         PPO().check_ratio(policy, b)
@@ -167,15 +174,14 @@ def test_an_update_walks_every_minibatch_of_every_epoch():
 
 
 def test_target_kl_skips_the_epochs_after_the_one_that_exceeded_it():
-    steps = {"epochs": 10, "minibatches": 1}
-    assert learned(PPO(**steps))["updates"] == 10
-    assert learned(PPO(**steps, target_kl=1e-7))["updates"] == 2  # the first epoch begins at ratio 1, so its kl is 0
+    assert learned(PPO(epochs=10, minibatches=1))["updates"] == 10
+    # the first epoch begins at ratio 1, so its kl is 0
+    assert learned(PPO(epochs=10, minibatches=1, target_kl=1e-7))["updates"] == 2
 
 
 def test_stale_rollouts_are_not_held_to_ratio_one():
     spec = vectors()
-    policy = Forgetful(MLPRecipe(hidden=(8,)), spec)
-    torch.nn.init.normal_(policy.actor[-1].weight)
+    policy = forgetful(spec)
     storage = Rollouts()
     storage.add(played(policy, spec, steps=4, chunk=1))  # version 0
     sgd = torch.optim.SGD(policy.parameters(), lr=0.0)
@@ -207,4 +213,5 @@ def test_statistics_move_after_the_update():
     storage.add(rollout)
     sgd = torch.optim.SGD(policy.parameters(), lr=0.0)
     PPO().update(policy, storage, Optimizer({"policy": policy}, {"policy": sgd}, 99, 1.0), torch.Generator())
+    assert policy.norm is not None
     torch.testing.assert_close(policy.norm.mean, rollout.obs["state"].flatten(0, 1).double().mean(dim=0))

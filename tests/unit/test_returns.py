@@ -22,6 +22,10 @@ def column(*numbers):
     return torch.tensor(numbers)[:, None]
 
 
+def golden(found, expected):
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0.0)
+
+
 def rows(steps, **named):
     zeros = torch.zeros(steps, 1)
     no = zeros.bool()
@@ -40,13 +44,9 @@ def test_gae_has_the_golden_values_g1():
         terminated=done,
     )
     advantage = gae(u, gamma=0.99, lam=0.95)
-    close = {"atol": 1e-5, "rtol": 0.0}
-    expected = column(0.446829, 0.375150, 0.300000, 0.718012, 0.660300, 0.600000)
-    torch.testing.assert_close(advantage, expected, **close)
-    returns = column(0.946829, 0.975150, 1.0, 0.918012, 0.960300, 1.0)
-    torch.testing.assert_close(advantage + value, returns, **close)
-    whitened = column(-0.417681, -0.846072, -1.295211, 1.203064, 0.858144, 0.497757)
-    torch.testing.assert_close(whiten(advantage, u.valid), whitened, **close)
+    golden(advantage, column(0.446829, 0.375150, 0.300000, 0.718012, 0.660300, 0.600000))
+    golden(advantage + value, column(0.946829, 0.975150, 1.0, 0.918012, 0.960300, 1.0))
+    golden(whiten(advantage, u.valid), column(-0.417681, -0.846072, -1.295211, 1.203064, 0.858144, 0.497757))
 
 
 def test_gae_with_lambda_one_is_the_discounted_return_minus_the_value():
@@ -130,16 +130,14 @@ def test_whitening_leaves_out_what_is_masked():
     torch.testing.assert_close(whiten(x, mask), torch.tensor([-0.70710, 0.70710, 0.0]), atol=1e-4, rtol=0.0)
 
 
-@pytest.mark.parametrize("score", [(1, 0, 0, 1, 1, 1, 0, 1)])
-def test_group_relative_has_the_golden_values_g2(score):
+def test_group_relative_has_the_golden_values_g2():
+    score = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0])
     expected = [0.724567, -1.207612, -1.207612, 0.724567, 0.724567, 0.724567, -1.207612, 0.724567]
-    found = group_relative(torch.tensor(score).float(), group_size=8)
-    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0.0)
+    golden(group_relative(score, group_size=8), torch.tensor(expected))
 
 
 def test_one_success_in_a_group_of_eight_stands_out_as_in_g2():
-    found = group_relative(torch.eye(8)[0], group_size=8)
-    torch.testing.assert_close(found, torch.tensor([2.474867] + [-0.353552] * 7), atol=1e-5, rtol=0.0)
+    golden(group_relative(torch.eye(8)[0], group_size=8), torch.tensor([2.474867] + [-0.353552] * 7))
 
 
 def test_group_relative_is_zero_where_every_sibling_scores_the_same():

@@ -1,5 +1,7 @@
 """The loop between environment and policy: clocks, resets, endings, and what a trajectory keeps."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ ONE = [[0.5]]  # a chunk of one action
 THREE = [[0.1], [0.2], [0.3]]
 
 
-def sampler(env=None, action=ONE, *, starts=None, **options):
+def sampler(env=None, action=ONE, *, starts=None, **options) -> Any:
     env = env or CountingRecipe(num_envs=2)
     return Sampler(env.build(), Says(action), starts or Starts(seed=0), **options)
 
