@@ -23,6 +23,7 @@ from embodied.errors import ConfigError, PackageError
 from embodied.interfaces import Env
 from embodied.packaging import need
 from embodied.types import Array, Obs, Spec, Start, Step
+from simulators.maniskill_cpu import quicken
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.vector import Vector
 
@@ -61,6 +62,8 @@ class _Scene:
         self.gym_env = _make(r, num_envs, backend)
         self.env: Any = self.gym_env.unwrapped
         self.actions = _Actions(self.env.action_space)
+        if backend == "cpu":
+            quicken(self.env.agent)
         self.info: Any = None  # what `evaluate` said of the present state: costly, so asked once
         self.reset([0] * num_envs)
         obs = {name: Array(tuple(x.shape[1:]), x.dtype) for name, x in self.observe().items()}

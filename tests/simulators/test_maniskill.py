@@ -17,6 +17,7 @@ from embodied.types import Start
 from policies.mlp import MLPRecipe
 from policies.vision import VisionRecipe
 from simulators.maniskill import Batch, ManiSkillRecipe, _Scene
+from simulators.maniskill_cpu import grasps_as_published
 
 pytestmark = pytest.mark.simulators
 PUSH = ManiSkillRecipe(task="PushCube-v1", num_envs=2, processes=0, backend="cpu")
@@ -126,3 +127,19 @@ def test_a_video_shows_the_robot(tmp_path):
     policy = seeded_policy(MLPRecipe(hidden=(16,)), env.spec, 0)
     path = film(PUSH, policy, Starts(seed=0), episodes=2, max_steps=2, path=tmp_path / "video.mp4")
     assert path.stat().st_size > 3000
+
+
+def test_the_quick_grasp_check_agrees_with_the_published_one_along_a_grasp():
+    scene = _Scene(replace(PUSH, task="PickCube-v1", control="pd_ee_delta_pos", num_envs=1), 1, "cpu")
+    cube, agent = scene.env.cube, scene.env.agent
+    answers = []
+    with torch.inference_mode():
+        for t in range(45):
+            gap = (cube.pose.p - agent.tcp.pose.p)[0]  # (3,) m
+            down = gap[2:] if gap[:2].norm() < 0.01 else torch.zeros(1)
+            hand = torch.ones(1) if t < 25 else -torch.ones(1)  # open, then close
+            move = torch.cat([gap[:2], down]) * 10 if t < 30 else torch.tensor([0.0, 0.0, 1.0])
+            scene.step(torch.cat([move, hand]).clamp(-1, 1)[None])
+            answers.append((bool(agent.is_grasping(cube)), bool(grasps_as_published(agent, cube))))
+    assert [quick for quick, _ in answers] == [published for _, published in answers]
+    assert {quick for quick, _ in answers} == {True, False}
