@@ -18,7 +18,7 @@ from embodied.learner.learner import seeded_policy
 from embodied.sampler.sampler import Sampler
 from embodied.sampler.starts import Starts
 from policies.mlp import MLPRecipe
-from simulators.maniskill import Batch, ManiSkillRecipe
+from simulators.maniskill import Batch, ManiSkillRecipe, physics_library
 
 NAME = "ManiSkill GPU, policy in the loop / its own stepping"
 DECISIONS = 100
@@ -60,8 +60,8 @@ def measure(num_envs: int, pairs: int) -> Target:
 def main() -> None:
     prepare()
     words = dict(word.split("=") for word in sys.argv[1:])
-    if not torch.cuda.is_available():
-        finish("gpu", [Target(NAME, None, "ratio", 0.85, note="no CUDA device here")])
+    if not (torch.cuda.is_available() and physics_library().is_file()):
+        finish("gpu", [Target(NAME, None, "ratio", 0.85, note="no CUDA device, or no SAPIEN GPU physics, here")])
         return
     finish("gpu", [measure(int(words.get("num_envs", 1024)), int(words.get("pairs", 5)))])
 

@@ -16,11 +16,10 @@ import torch
 import torch.multiprocessing as mp
 
 from benchmarks.report import Spread, Target, alternate, finish, ratios, table
+from embodied.algorithms.ppo import PPO
 from embodied.environment import prepare
 from embodied.interfaces import EnvRecipe, PolicyRecipe
-from embodied.learner.learner import seeded_policy
-from embodied.sampler.sampler import Sampler
-from embodied.sampler.starts import Starts
+from embodied.train import Training, collector_recipe
 from embodied.types import Start
 from policies.mlp import MLPRecipe
 from policies.vision import VisionRecipe
@@ -48,6 +47,7 @@ def bare(connection: Connection, recipe: EnvRecipe) -> None:
             ended = step.terminated.any(dim=1) | (count % limit == 0)
             if ended.any():
                 env.reset(ended, Start.seeded([count] * num))
+                env.observe()  # the first look at a new episode, which no policy can do without
         connection.send(time.perf_counter() - began)
 
 
@@ -78,8 +78,7 @@ class Bare:
 
 
 def compare(name: str, recipe: ManiSkillRecipe, policy: PolicyRecipe, *, decisions: int, pairs: int) -> Target:
-    env = recipe.build()
-    sampler = Sampler(env, seeded_policy(policy, env.spec, 0), Starts(seed=0))
+    sampler = collector_recipe(Training(simulator=recipe, policy=policy, algorithm=PPO())).build()
     processes = Bare(recipe)
 
     def collect() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -28,10 +29,23 @@ def run(argv: list[str]) -> int:
         print(usage())
         return 0
     try:
-        return _command(argv[0])(argv[1:])
+        words = argv[1:]
+        return _command(argv[0])(["--help"] if {"-h", "--help"} & set(words) else words)
     except EmbodiedError as error:
         print(f"embodied {argv[0]}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print(f"embodied {argv[0]}: stopped; checkpoints that were written are kept", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(
+            f"embodied {argv[0]}: {error.filename or 'a file'} could not be written ({error.strerror}); the run "
+            f"stopped and its last checkpoint is kept. Free disk space, then: embodied train resume=RUN_FOLDER",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def usage() -> str:

@@ -69,7 +69,13 @@ def check_key(key: str, known: list[str], word: str) -> None:
         raise ConfigError(f"`{word}` is not a setting; nothing was started. Settings are written key=value.")
     if key in known or key.endswith("._target_"):
         return
-    raise ConfigError(f"there is no setting `{key}`; nothing was started.{_nearest(key, known)}")
+    parent = key.rpartition(".")[0]
+    hint = (
+        f" To add an entry, write +{word}."
+        if parent in known and not any(k.startswith(parent + ".") for k in known)
+        else ""
+    )
+    raise ConfigError(f"there is no setting `{key}`; nothing was started.{hint or _nearest(key, known)}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from embodied.compose import compose_config
-from embodied.config import recipe_class, yaml_of
+from embodied.compose import compose_recipe
+from embodied.config import recipe_class, to_dict, yaml_of
 from embodied.experiments import config_dir
 
 USAGE = """embodied configs                              every setting of `embodied train`, with its meaning
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
                 path.write_text(text)
                 print(f"rewrote {path}")
     elif argv:
-        print(OmegaConf.to_yaml(compose_config("train", argv)), end="")
+        print(OmegaConf.to_yaml(to_dict(compose_recipe("train", argv))), end="")
     else:
         for path in printed():
             print(f"# {path.relative_to(config_dir())}\n{path.read_text()}")

@@ -142,7 +142,7 @@ print("answer:", ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GiB)" for p 
 def rendering() -> Check:
     answer = ask(DRAW)
     if answer.worked:
-        return Check("MuJoCo pictures", "ok", f"{os.environ['MUJOCO_GL']}, {answer.text}")
+        return Check("MuJoCo pictures", "ok", f"{os.environ.get('MUJOCO_GL', 'egl')}, {answer.text}")
     fix = "sudo apt-get install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgles2"
     return Check("MuJoCo pictures", "warning", answer.text, fix)
 

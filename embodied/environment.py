@@ -5,6 +5,7 @@ A user's own setting always wins.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ DEFAULTS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "LP_NUM_THREADS": "1",  # of the software Vulkan driver
-    "MUJOCO_GL": "egl",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONSAFEPATH": "1",  # a stranger's folder in the working directory must not answer to our names
 }
@@ -26,12 +26,23 @@ def software_driver() -> Path:
 
 
 def has_gpu() -> bool:
-    return Path("/dev/nvidiactl").exists() or bool(list(Path("/dev/dri").glob("renderD*")))
+    """An NVIDIA GPU with its own Vulkan driver. Integrated ones are slower than the software driver is dependable."""
+    return Path("/dev/nvidiactl").exists()
 
 
 def prepare() -> None:
     """Set what is not set yet."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if _loads("libEGL.so.1"):  # else MuJoCo would fail to import even where no picture is wanted
+        os.environ.setdefault("MUJOCO_GL", "egl")
     if not has_gpu() and software_driver().is_file():
         os.environ.setdefault("VK_ICD_FILENAMES", str(software_driver()))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -2,16 +2,12 @@
 
 EmbodiedError
   ConfigError             a recipe or an override is wrong; nothing has started
-    PlacementError        the machine does not have what the placement asks for
     PackageError          a package is missing, or a stranger's answers to one of our names
   CheckpointError         a checkpoint is damaged, of another architecture, or could not be written
   NonFiniteError          a simulator or a loss produced NaN or infinity; the last good checkpoint is kept
   RatioError              a policy scores its own fresh actions differently than when it acted
   StageError              a stage died; carries its name and its last log lines
     EnvProcessError       an environment process died more often than it may
-  RobotError              the robot is stopped and holds its position
-    LimitError            a command would leave the safe set; it was not sent
-    StaleReadingError     a sensor has been silent for too long
 """
 
 from __future__ import annotations
@@ -21,9 +17,6 @@ class EmbodiedError(Exception): ...
 
 
 class ConfigError(EmbodiedError): ...
-
-
-class PlacementError(ConfigError): ...
 
 
 class PackageError(ConfigError): ...
@@ -42,12 +35,3 @@ class StageError(EmbodiedError): ...
 
 
 class EnvProcessError(StageError): ...
-
-
-class RobotError(EmbodiedError): ...
-
-
-class LimitError(RobotError): ...
-
-
-class StaleReadingError(RobotError): ...

@@ -31,7 +31,7 @@ CHECK_EVERY = 10  # decisions between two looks at what has finished
 
 
 @recipe
-class Evaluation:
+class EvaluationRecipe:
     simulator: EnvRecipe
     policy: PolicyRecipe
     checkpoint: str  # run folder or checkpoint
@@ -54,12 +54,17 @@ class Result:
         return sum(getattr(e, what) for e in whole), len(whole)
 
 
-def evaluate(e: Evaluation, policy: Policy, *, progress: Callable[[int], None] = lambda _: None) -> Result:
+def evaluate(e: EvaluationRecipe, policy: Policy, *, progress: Callable[[int], None] = lambda _: None) -> Result:
     """Play `episodes` for each seed. Episode i of a seed begins alike whatever the number of environments."""
     began = time.perf_counter()
     env = e.simulator.build()
     by_seed: dict[int, list[Episode]] = {}
     try:
+        if not (e.max_steps or env.spec.max_steps):
+            raise ConfigError(
+                "this task has no time limit of its own, so an evaluation might never end; nothing was evaluated. Set "
+                "max_steps=..."
+            )
         for seed in e.seeds:
             done = sum(map(len, by_seed.values()))
             starts = Starts(seed=seed, role="evaluate")
@@ -80,21 +85,23 @@ def _play(sampler: Sampler, episodes: int, progress: Callable[[int], None]) -> l
     return [found[index] for index in sorted(found)]
 
 
-def load_evaluation(path: Path, words: list[str]) -> tuple[Evaluation, Policy]:
+def load_evaluation(path: Path, words: list[str]) -> tuple[EvaluationRecipe, Policy]:
     """The evaluation of the checkpoint at `path`, with `key=value` words applied, and its policy."""
     folder = checkpoints.latest(path)
     saved = read_config(folder)
     base = {name: saved[name] for name in ("simulator", "policy", "max_steps")}
     settings = {"episodes": 100, "seeds": [0], "actions": "likeliest", "film": 9, "out": None}
     config = override(base | settings, words, allowed=keys_of(base | settings))
-    e: Evaluation = from_dict({"_target_": "embodied.evaluate.Evaluation", "checkpoint": str(folder)} | config)
+    e: EvaluationRecipe = from_dict(
+        {"_target_": "embodied.evaluate.EvaluationRecipe", "checkpoint": str(folder)} | config
+    )
     loaded = checkpoints.load(folder)
     policy = e.policy.build(loaded.spec)
     load_policy(policy, loaded.tensors["weights"])
     return e, policy.eval()
 
 
-def save_result(folder: Path, e: Evaluation, result: Result) -> None:
+def save_result(folder: Path, e: EvaluationRecipe, result: Result) -> None:
     """episodes.csv, one for each seed, and summary.json."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, rows in result.by_seed.items():
@@ -141,7 +148,7 @@ def _cells(rows: list[Episode]) -> list[str]:
     ]
 
 
-def make_film(e: Evaluation, policy: Policy, path: Path) -> Path:
+def make_film(e: EvaluationRecipe, policy: Policy, path: Path) -> Path:
     starts = Starts(seed=e.seeds[0], role="evaluate")
     return film(e.simulator, policy, starts, episodes=e.film, max_steps=e.max_steps, path=path)
 
@@ -176,9 +183,9 @@ def main(argv: list[str]) -> int:
         result = evaluate(e, policy, progress=lambda done: bar.update(task, completed=done))
     save_result(out, e, result)
     print_result(result)
-    if e.film:
-        make_film(e, policy, out / "video.mp4")
     print(f"written to {out}")
+    if e.film:
+        print(f"video: {make_film(e, policy, out / 'video.mp4')}")
     return 0
 
 

@@ -7,14 +7,28 @@ refused when the run is composed, not at its first call.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from embodied.types import Batch, Decision, Evaluation, Metrics, Obs, Spec, Start, Step, Trajectory, Transitions
+from embodied.noise import Noise
+from embodied.types import (
+    Batch,
+    Decision,
+    Episode,
+    Evaluation,
+    Metrics,
+    Obs,
+    Spec,
+    Start,
+    Step,
+    Trajectory,
+    Transitions,
+    Weights,
+)
 
 B = TypeVar("B", Batch, Transitions)
 Target = TypeVar("Target", covariant=True)
@@ -78,8 +92,8 @@ class Policy(nn.Module, ABC):
     """Maps observations to action chunks. The one base class here, because every policy is a torch module."""
 
     @abstractmethod
-    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
-        """Choose one chunk per environment, without gradients. All randomness comes from `generator`."""
+    def act(self, obs: Obs, *, explore: bool, noise: Noise | None = None) -> Decision:
+        """Choose one chunk per environment, without gradients. All randomness comes from `noise`."""
 
     @abstractmethod
     def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:
@@ -94,6 +108,34 @@ class Policy(nn.Module, ABC):
 
         Not before: a policy must score its own fresh actions exactly as when it acted (ratio 1).
         """
+
+
+class Collector(Protocol):
+    """What turns a policy's weights into trajectories: a `Sampler`, or a `Farm` of them."""
+
+    def spec(self) -> Spec: ...
+
+    def load(self, weights: Weights) -> None:
+        """Act with `weights` from the next decision on."""
+        ...
+
+    def collect(self, decisions: int) -> Trajectory: ...
+
+    def episodes(self) -> list[Episode]:
+        """Records of the episodes that ended since the last call."""
+        ...
+
+    def timing(self) -> Metrics:
+        """Seconds spent in each part since the last call."""
+        ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def resume(self, state: Mapping[str, Tensor]) -> bool:
+        """Continue from `state`; whether every observation came out the same."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Optimize(Protocol):
@@ -122,6 +164,13 @@ class EnvRecipe(Protocol):
     def num_envs(self) -> int: ...
 
     def build(self) -> Env: ...
+
+
+@runtime_checkable
+class ShardedRecipe(Protocol):
+    def shards(self) -> Sequence[EnvRecipe]:
+        """The same environments, in order, as recipes that each want a process of their own."""
+        ...
 
 
 @runtime_checkable

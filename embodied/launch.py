@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Generator
@@ -17,7 +18,7 @@ from embodied.learner import checkpoint as checkpoints
 from embodied.metrics.curve import draw_curve
 from embodied.metrics.display import Display, clock, success_of
 from embodied.metrics.logger import Logger, cut_back
-from embodied.run_folder import create, default_folder, read_run
+from embodied.run_folder import check_free, create, default_folder, locked, read_run
 from embodied.train import Loop, Training
 
 USAGE = """embodied train [experiment=NAME] [key=value ...]      a new run
@@ -35,7 +36,8 @@ class Interrupt:
 
     def __call__(self, *_: object) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            print("stopped at once; the last checkpoint is kept", flush=True)
+            os._exit(130)  # children end with us; waiting for them would not be at once
         self.asked = True
         print("\nstopping after this iteration; again to stop at once", flush=True)
 
@@ -67,23 +69,31 @@ def run(training: Training, folder: Path, checkpoint: Path | None) -> int:
     began = time.monotonic()
     loaded = checkpoints.load(checkpoint) if checkpoint else None
     if loaded is None:
-        create(folder, training)
+        check_free(folder)
     print(f"run folder {folder}; starting the simulator", flush=True)
     with ExitStack() as stack:
         loop = Loop(training)
         stack.callback(loop.close)
+        if loaded is None:
+            create(folder, training)
+        stack.enter_context(locked(folder))
         if loaded is not None:
             exact = loop.load(loaded)
             cut_back(folder, loaded.facts["logs"])
+            checkpoints.set_aside_newer(loaded.folder)
             print(_continued(loaded.folder, loop, exact), flush=True)
         logger = Logger(folder, wandb=training.wandb, resumed_at=loop.env_steps if loaded else None)
         stack.callback(logger.close)
+        if loaded is None:
+            _save(loop, logger, folder)  # from here on the run can be continued, whatever happens
         interrupted = _iterate(loop, logger, folder)
     print(f"{_state_of(loop, interrupted)} after {clock(time.monotonic() - began)}; success of the last training "
           f"episodes: {success_of(loop.recent)}", flush=True)  # fmt: skip
     if not interrupted:
-        _finish(training, folder)
+        _evaluate(training, folder)
     _summary(folder, interrupted)
+    if not interrupted:
+        _film(training, folder)
     return 130 if interrupted else 0
 
 
@@ -123,19 +133,26 @@ def _catching_ctrl_c() -> Generator[Interrupt]:
             signal.signal(number, handler)
 
 
-def _finish(t: Training, folder: Path) -> None:
-    """Evaluate on fresh episodes, film some, draw the curve."""
-    e, policy = load_evaluation(folder, [f"episodes={max(1, t.evaluate)}", f"film={t.film}"])
-    if t.evaluate:
-        print(f"evaluating on {t.evaluate} fresh episodes", flush=True)
-        result = evaluate(e, policy)
-        save_result(folder / "evaluation" / "final", e, result)
-        print_result(result)
-    if t.film:
-        try:
-            print(f"video: {make_film(e, policy, folder / 'video.mp4')}", flush=True)
-        except EmbodiedError as error:
-            print(f"no video: {error}", flush=True)
+def _evaluate(t: Training, folder: Path) -> None:
+    """Fresh episodes, none of which was trained on."""
+    if not t.evaluate:
+        return
+    e, policy = load_evaluation(folder, [f"episodes={t.evaluate}"])
+    print(f"evaluating on {t.evaluate} fresh episodes", flush=True)
+    result = evaluate(e, policy)
+    save_result(folder / "evaluation" / "final", e, result)
+    print_result(result)
+
+
+def _film(t: Training, folder: Path) -> None:
+    """Last of all: a renderer that fails must not take the results along."""
+    if not t.film:
+        return
+    e, policy = load_evaluation(folder, [f"film={t.film}"])
+    try:
+        print(f"video: {make_film(e, policy, folder / 'video.mp4')}", flush=True)
+    except EmbodiedError as error:
+        print(f"no video: {error}", flush=True)
 
 
 def _summary(folder: Path, interrupted: bool) -> None:

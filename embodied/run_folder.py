@@ -5,6 +5,7 @@ config.yaml  facts.json  metrics.jsonl  episodes.csv  tensorboard/  checkpoints/
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -12,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,31 @@ from embodied.errors import CheckpointError, ConfigError
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "mani_skill", "sapien", "ray", "transformers")
 
 
-def create(folder: Path, run: Any) -> Path:
-    """Make the folder of a new run and write what it is."""
+def check_free(folder: Path) -> None:
+    """Refuse to begin a run where one is."""
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(
             f"{folder} already holds a run; nothing was started and nothing was overwritten. Continue it with "
             f"`embodied train resume={folder}`, or choose another with run_dir=..."
         )
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """One process at a time writes to a run: a second one would cut back the logs under the first."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder} is being written by a run that is still alive; nothing was changed. Stop that one first."
+            ) from None
+        yield
+
+
+def create(folder: Path, run: Any) -> Path:
+    """Make the folder of a new run and write what it is."""
+    check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(to_dict(run)))
     (folder / "facts.json").write_text(json.dumps(facts(), indent=1))

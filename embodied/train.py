@@ -16,15 +16,17 @@ from torch import Tensor
 
 from embodied.config import Count, Natural, NotNegative, Positive, recipe
 from embodied.errors import CheckpointError
-from embodied.interfaces import Algorithm, EnvRecipe, PolicyRecipe
+from embodied.interfaces import Algorithm, Collector, EnvRecipe, PolicyRecipe, Recipe, ShardedRecipe, Stage
 from embodied.learner.checkpoint import Checkpoint, spec_facts
 from embodied.learner.learner import Learner, LearnerRecipe
 from embodied.runtime.stage import LocalStage
-from embodied.sampler.sampler import Sampler, SamplerRecipe
+from embodied.sampler.farm import FarmRecipe
+from embodied.sampler.sampler import SamplerRecipe
 from embodied.sampler.starts import Starts
 from embodied.types import Episode, Metrics, Trajectory
 
 RECENT = 100  # episodes over which success while training is reported
+Outcome = tuple[bool, bool]  # success at any step, success at the end
 
 
 @recipe
@@ -79,20 +81,12 @@ class Loop:
 
     def __init__(self, t: Training) -> None:
         self.training, self.iteration, self.env_steps, self.wall_s = t, 0, 0, 0.0
-        self.recent: deque[Episode] = deque(maxlen=RECENT)
-        starts = Starts(seed=t.seed, group_size=t.group_size)
-        sampler = SamplerRecipe(
-            env=t.simulator,
-            policy=t.policy,
-            starts=starts,
-            max_steps=t.max_steps,
-            seed=t.seed,
-            device=t.torch_device,
-        )
-        self.sampler = LocalStage(sampler)
+        self.recent: deque[Outcome] = deque(maxlen=RECENT)
+        torch.backends.cudnn.allow_tf32 = False  # acting and learning must round alike
+        self.sampler: Stage[Collector] = LocalStage(collector_recipe(t))
         try:
-            self.spec = self.sampler.call(Sampler.spec).result()
-            self.learner = LocalStage(self._learner_recipe())
+            self.spec = self.sampler.call(Collector.spec).result()
+            self.learner: Stage[Learner] = LocalStage(self._learner_recipe())
         except BaseException:
             self.sampler.close()
             raise
@@ -104,15 +98,15 @@ class Loop:
     def iterate(self) -> tuple[Metrics, list[Episode]]:
         """Collect a rollout, learn from it, and say what came of it."""
         began = time.perf_counter()
-        self.sampler.call(Sampler.load, self.learner.call(Learner.weights).result())
-        trajectory = self.sampler.call(Sampler.collect, self.training.rollout).result()
+        self.sampler.call(Collector.load, self.learner.call(Learner.weights).result()).result()
+        trajectory = self.sampler.call(Collector.collect, self.training.rollout).result()
         collected = time.perf_counter()
-        self.learner.call(Learner.ingest, trajectory)
+        self.learner.call(Learner.ingest, trajectory).result()
         metrics = self.learner.call(Learner.update).result()
         ended = time.perf_counter()
-        episodes = self.sampler.call(Sampler.episodes).result()
+        episodes = self.sampler.call(Collector.episodes).result()
         seconds = {"collect": collected - began, "update": ended - collected}
-        seconds |= self.sampler.call(Sampler.timing).result()
+        seconds |= self.sampler.call(Collector.timing).result()
         self._count(trajectory, episodes, ended - began)
         return metrics | self._outcome(trajectory, episodes, seconds), episodes
 
@@ -124,15 +118,14 @@ class Loop:
         tensors: dict[str, Mapping[str, Tensor]] = {
             "weights": weights,
             "learner": rest,
-            "sampler": self.sampler.call(Sampler.state).result(),
+            "sampler": self.sampler.call(Collector.state).result(),
         }
-        recent = [[e.success_once, e.success_at_end, e.lost] for e in self.recent]
         return tensors, {
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "wall_s": self.wall_s,
             "spec": spec_facts(self.spec),
-            "recent": recent,
+            "recent": list(self.recent),
         }
 
     def load(self, checkpoint: Checkpoint) -> bool:
@@ -144,10 +137,10 @@ class Loop:
             )
         weights = {f"policy/{name}": x for name, x in checkpoint.tensors["weights"].items()}
         self.learner.call(Learner.load, {**checkpoint.tensors["learner"], **weights}).result()
-        exact = self.sampler.call(Sampler.resume, checkpoint.tensors["sampler"]).result()
+        exact = self.sampler.call(Collector.resume, checkpoint.tensors["sampler"]).result()
         facts = checkpoint.facts
         self.iteration, self.env_steps, self.wall_s = facts["iteration"], facts["env_steps"], facts["wall_s"]
-        self.recent.extend(_remembered(*row) for row in facts["recent"])
+        self.recent.extend((once, at_end) for once, at_end in facts["recent"])
         return exact
 
     def close(self) -> None:
@@ -173,16 +166,15 @@ class Loop:
         self.iteration += 1
         self.env_steps += int(trajectory.valid.sum())
         self.wall_s += seconds
-        self.recent.extend(episodes)
+        self.recent.extend((e.success_once, e.success_at_end) for e in episodes if not e.lost)
 
     def _outcome(self, trajectory: Trajectory, episodes: list[Episode], seconds: Metrics) -> Metrics:
         """What the rollout was worth and what it cost; success is over the last episodes, not only this rollout's."""
         whole = [episode for episode in episodes if not episode.lost]
-        recent = [episode for episode in self.recent if not episode.lost]
         numbers: Metrics = {"episodes": float(len(whole)), "lost_episodes": float(len(episodes) - len(whole))}
-        if recent:
-            numbers["success_once"] = sum(episode.success_once for episode in recent) / len(recent)
-            numbers["success_at_end"] = sum(episode.success_at_end for episode in recent) / len(recent)
+        if self.recent:
+            numbers["success_once"] = sum(once for once, _ in self.recent) / len(self.recent)
+            numbers["success_at_end"] = sum(at_end for _, at_end in self.recent) / len(self.recent)
         if whole:
             numbers["return"] = sum(episode.reward for episode in whole) / len(whole)
             numbers["episode_steps"] = sum(episode.steps for episode in whole) / len(whole)
@@ -191,19 +183,22 @@ class Loop:
         return numbers | {f"seconds/{name}": value for name, value in seconds.items()}
 
 
-def _remembered(success_once: bool, success_at_end: bool, lost: bool) -> Episode:
-    """As much of an earlier episode as the success rate of the last hundred needs."""
-    return Episode(
-        index=-1,
-        env=-1,
-        task=-1,
-        initial_state=-1,
-        seed=-1,
-        steps=0,
-        reward=0.0,
-        success_once=success_once,
-        success_at_end=success_at_end,
-        first_success_step=None,
-        terminated=False,
-        lost=lost,
-    )
+def collector_recipe(t: Training) -> Recipe[Collector]:
+    """One sampler, or, for a simulator that wants several processes, one in each beside its environments."""
+    shards = t.simulator.shards() if isinstance(t.simulator, ShardedRecipe) else [t.simulator]
+    samplers: list[SamplerRecipe] = []
+    for env in shards:
+        samplers.append(
+            SamplerRecipe(
+                env=env,
+                policy=t.policy,
+                starts=Starts(seed=t.seed, group_size=t.group_size),
+                max_steps=t.max_steps,
+                seed=t.seed,
+                device=t.torch_device,
+                first=sum(sampler.env.num_envs for sampler in samplers),
+                total=t.simulator.num_envs,
+            )
+        )
+    in_processes = len(samplers) > 1 or samplers[0].env is not t.simulator
+    return FarmRecipe(samplers=tuple(samplers)) if in_processes else samplers[0]

@@ -80,7 +80,7 @@ class Decision:
 
     action: Tensor  # (N, K, A), meant for [-1, 1]; the environment clips
     log_prob: Tensor  # (N, U) at the policy's finest unit; `returns.fold` sums it to the algorithm's
-    value: Tensor  # (N, V): V = 1, one value per decision, or V = K, one per action
+    value: Tensor | None  # (N, V): V = 1, one value per decision, or V = K; None: ask for a rollout's values at once
     extras: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)  # each (N, ...): tokens, denoising chain
 
 
@@ -116,6 +116,7 @@ class Trajectory:
     human: Tensor  # (T, N, K) bool
     task: Tensor  # (T, N) int64
     initial_state: Tensor  # (T, N) int64
+    seed: Tensor  # (T, N) int64, of the running episode
     episode: Tensor  # (T, N) int64, unique within a run
     version: Tensor  # (T, N) int64, of the weights that acted
     extras: Mapping[str, Tensor]  # each (T, N, ...)

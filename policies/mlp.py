@@ -12,6 +12,7 @@ from embodied.config import Count, Positive, recipe
 from embodied.data.normalize import RunningNorm
 from embodied.errors import ConfigError
 from embodied.interfaces import Granularity, Policy
+from embodied.noise import Noise
 from embodied.types import Decision, Evaluation, Obs, Spec
 from policies.parts.gaussian import decide, score
 from policies.parts.heads import mlp, steady
@@ -49,15 +50,15 @@ class MLP(Policy):
         self.log_std = nn.Parameter(torch.full((size,), r.initial_std).log())
 
     @torch.no_grad()
-    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
+    def act(self, obs: Obs, *, explore: bool, noise: Noise | None = None) -> Decision:
         x = self._features(obs)
         return decide(
             steady(self.actor, x),
             self.log_std,
-            steady(self.critic, x),
+            None,
             chunk=self.chunk,
             explore=explore,
-            generator=generator,
+            noise=noise,
         )
 
     def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:  # noqa: ARG002

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from embodied.config import Count, Positive, recipe
 from embodied.data.normalize import RunningNorm
 from embodied.interfaces import Granularity, Policy
+from embodied.noise import Noise
 from embodied.types import Decision, Evaluation, Obs, Spec
 from policies.parts.encoders import Encoder, Trunk
 from policies.parts.gaussian import decide, score
@@ -57,9 +58,9 @@ class Vision(Policy):
         self.log_std = nn.Parameter(torch.full((size,), r.initial_std).log())
 
     @torch.no_grad()
-    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:
+    def act(self, obs: Obs, *, explore: bool, noise: Noise | None = None) -> Decision:
         mean, value = self._forward(obs)
-        return decide(mean, self.log_std, value, chunk=self.chunk, explore=explore, generator=generator)
+        return decide(mean, self.log_std, value, chunk=self.chunk, explore=explore, noise=noise)
 
     def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:  # noqa: ARG002
         mean, value = self._forward(obs)

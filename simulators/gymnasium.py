@@ -40,7 +40,13 @@ class GymnasiumRecipe:
     def build(self) -> Env:
         if self.processes == 0:
             return Vector(lambda: Single(self), self.num_envs)
-        return SubprocessEnv([replace(self, num_envs=n, processes=0) for n in split(self.num_envs, self.processes)])
+        return SubprocessEnv(self.shards())
+
+    def shards(self) -> list[GymnasiumRecipe]:
+        """One for each process."""
+        if self.processes == 0:
+            return [self]
+        return [replace(self, num_envs=n, processes=0) for n in split(self.num_envs, self.processes)]
 
     def filmed(self, num_envs: int) -> GymnasiumRecipe:
         """The same task in this process, with a camera for people."""
@@ -91,8 +97,11 @@ class Single:
 
         try:
             return torch.from_numpy(np.array(self.env.render()))
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise PackageError(f"{self.r.task} cannot be filmed: {error}. No picture was made.") from None
+        except (gymnasium.error.DependencyNotInstalled, ImportError, AttributeError, RuntimeError) as error:
+            raise PackageError(
+                f"{self.r.task} cannot be filmed on this machine ({error}); no picture was made. Off screen, MuJoCo "
+                f"needs EGL: `make setup` installs it, or says what to type."
+            ) from None
 
     def get_state(self) -> NDArray[np.float64]:
         return np.concatenate([[self.gained], self._physics().astype(np.float64)])

@@ -8,8 +8,10 @@ inside `step` (a third of its time with state, nearly all of it with images), an
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embodied.config import Count, Natural, recipe
-from embodied.environment import prepare
+from embodied.environment import has_gpu, prepare
 from embodied.errors import ConfigError, PackageError
 from embodied.interfaces import Env
 from embodied.packaging import need
@@ -42,12 +44,22 @@ class ManiSkillRecipe:
     film: bool = False  # also a camera for people
 
     def build(self) -> Env:
-        if self.backend == "gpu" or (self.backend == "auto" and torch.cuda.is_available()):
+        if self._on_gpu():
             return Batch(_Scene(self, self.num_envs, "gpu"))
         if self.processes == 0:
             return Vector(lambda: Single(_Scene(self, 1, "cpu")), self.num_envs)
-        shards = split(self.num_envs, self.processes)
-        return SubprocessEnv([replace(self, num_envs=n, processes=0, backend="cpu") for n in shards])
+        return SubprocessEnv(self.shards())
+
+    def shards(self) -> list[ManiSkillRecipe]:
+        """One for each process; a batch on the GPU stays whole."""
+        if self.processes == 0 or self._on_gpu():
+            return [self]
+        return [replace(self, num_envs=n, processes=0, backend="cpu") for n in split(self.num_envs, self.processes)]
+
+    def _on_gpu(self) -> bool:
+        if self.backend != "auto":
+            return self.backend == "gpu"
+        return torch.cuda.is_available() and physics_library().is_file()
 
     def filmed(self, num_envs: int) -> ManiSkillRecipe:
         """The same task in this process, with a camera for people."""
@@ -77,7 +89,7 @@ class _Scene:
             device=str(self.env.device),
         )
 
-    def reset(self, seeds: list[int], envs: Tensor | None = None) -> None:
+    def reset(self, seeds: list[int] | None, envs: Tensor | None = None) -> None:
         options = {} if envs is None else {"env_idx": envs}
         self.env.reset(seed=seeds, options=options)
         self.info = None
@@ -85,10 +97,10 @@ class _Scene:
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, A) in [-1, 1]; reward, terminated, success, each (n,)."""
         env = self.env
-        done = env._step_action(self.actions.scaled(action))
+        applied = env._step_action(self.actions.scaled(action))
         env._elapsed_steps += 1
         info = self.info = env.get_info()
-        reward = env.get_reward(obs=None, action=done, info=info)
+        reward = env.get_reward(obs=None, action=applied, info=info)
         no = torch.zeros(len(action), dtype=torch.bool, device=action.device)
         success = torch.as_tensor(info.get("success", no)).reshape(no.shape).bool()
         failed = torch.as_tensor(info.get("fail", no)).reshape(no.shape).bool()
@@ -163,9 +175,20 @@ class Batch:
         self.ended = torch.ones(self.spec.num_envs, dtype=torch.bool, device=self.spec.device)
 
     def reset(self, mask: Tensor, start: Start) -> None:
-        seed = torch.where(start.initial_state >= 0, start.initial_state, start.seed)
-        # the seed list covers every environment, masked or not; only those in env_idx are touched
-        self.scene.reset(seed.tolist(), mask.nonzero()[:, 0])
+        """A start follows from the seeds of all that are reset together, and from the place among them.
+
+        ManiSkill draws a batch's starts from one generator (that of its environment 0), so it is seeded here with the
+        first of them; those that must begin alike then take the state of the first among them.
+        """
+        envs = mask.nonzero()[:, 0]
+        seeds = torch.where(start.initial_state >= 0, start.initial_state, start.seed)[envs.cpu()]
+        with torch.random.fork_rng(devices=[envs.device] if envs.is_cuda else []):
+            torch.manual_seed(int(seeds[0]))
+            self.scene.reset(None, envs)
+        alike, leaders = _first_alike(seeds.tolist())
+        if alike:
+            state = self.scene.env.get_state()  # (N, S)
+            self.scene.set_state(state[envs[leaders]], envs[alike])
         self.ended = self.ended & ~mask
 
     def step(self, action: Tensor) -> Step:
@@ -208,6 +231,13 @@ class Batch:
         self.scene.gym_env.close()
 
 
+def _first_alike(seeds: list[int]) -> tuple[list[int], list[int]]:
+    """Places whose seed came before, and the place where it did first."""
+    first: dict[int, int] = {}
+    pairs = [(place, first[seed]) for place, seed in enumerate(seeds) if first.setdefault(seed, place) != place]
+    return [place for place, _ in pairs], [leader for _, leader in pairs]
+
+
 class _Actions:
     """[-1, 1] to the range of the controller; the arms of several robots side by side in one vector."""
 
@@ -229,8 +259,15 @@ class _Actions:
         return dict(zip(self.sizes, action.split(list(self.sizes.values()), dim=1), strict=True))
 
 
+def physics_library() -> Path:
+    """Where SAPIEN keeps PhysX for the GPU; it would download it unasked, so we look before it does."""
+    version = need("sapien.physx", extra="maniskill").version()
+    return Path.home() / ".sapien" / "physx" / version / "libPhysXGpu_64.so"
+
+
 def _registered() -> Mapping[str, Any]:
     prepare()
+    warnings.filterwarnings("ignore", message="Failed to find system libvulkan")
     need("mani_skill.envs", extra="maniskill")
     from mani_skill.utils.registration import REGISTERED_ENVS
 
@@ -245,6 +282,12 @@ def _make(r: ManiSkillRecipe, num_envs: int, backend: str) -> Any:
             f"ManiSkill has no task `{r.task}`; nothing was built. "
             + (f"Nearest: {', '.join(near)}." if near else f"It has {len(registered)}, such as PushCube-v1.")
         )
+    if backend == "gpu" and not physics_library().is_file():
+        raise PackageError(
+            f"backend=gpu needs SAPIEN's GPU physics, and {physics_library()} is not there; nothing was built and "
+            f"nothing was downloaded. Type: python -c 'import sapien.physx; sapien.physx.enable_gpu()', or set "
+            f"backend=cpu."
+        )
     import gymnasium
 
     needs_pictures = r.obs != "state" or r.film
@@ -256,8 +299,8 @@ def _make(r: ManiSkillRecipe, num_envs: int, backend: str) -> Any:
             control_mode=r.control,
             reward_mode=r.reward,
             sim_backend="physx_cpu" if backend == "cpu" else "physx_cuda",
-            render_backend="none" if not needs_pictures else backend,
-            render_mode="rgb_array",
+            render_backend="none" if not needs_pictures else ("gpu" if has_gpu() else "cpu"),
+            render_mode="rgb_array" if r.film else None,
             sensor_configs={"width": r.image_size, "height": r.image_size},
         )
     except EOFError:
@@ -275,5 +318,6 @@ def _make(r: ManiSkillRecipe, num_envs: int, backend: str) -> Any:
     except (KeyError, NotImplementedError, AssertionError) as error:
         raise ConfigError(
             f"ManiSkill refuses task={r.task} with obs={r.obs}, control={r.control}, reward={r.reward} "
-            f"({type(error).__name__}: {error}); nothing was built."
+            f"({type(error).__name__}: {error}); nothing was built. "
+            f"Robots other than the Panda want simulator.control=null."
         ) from None

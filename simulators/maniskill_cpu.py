@@ -19,7 +19,7 @@ def quicken(agent: Any) -> None:
     from mani_skill.agents.robots.panda.panda import Panda
 
     if isinstance(agent, Panda) and type(agent).is_grasping is Panda.is_grasping:
-        agent.is_grasping = lambda object, min_force=0.5, max_angle=85: torch.tensor(  # noqa: A006
+        agent.is_grasping = lambda object, min_force=0.5, max_angle=85: torch.tensor(
             [_grasps(agent, object, min_force, max_angle)]
         )
 

@@ -7,31 +7,26 @@ others still step, so `observe` only waits.
     parent: write actions, b"s" -> all workers        worker: step its slice, observe, b"." -> parent
 
 A worker that dies or stays silent is rebuilt; the chunks of its environments come back without a valid action, which
-says that their episodes are lost. Workers are spawned: a fork after a Vulkan device was opened hangs.
+says that their episodes are lost.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
-import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor
 
-from embodied import errors
 from embodied.errors import EmbodiedError, EnvProcessError
 from embodied.interfaces import EnvRecipe
+from embodied.runtime.child import Child
 from embodied.types import Array, Obs, Spec, Start, Step
 
 log = logging.getLogger(__name__)
@@ -106,15 +101,15 @@ class SubprocessEnv:
     def set_state(self, mask: Tensor, state: Tensor) -> None:
         self.mask.copy_(mask)
         for worker in self.workers:
-            worker.tell(b"p", state[worker.rows].clone())
+            worker.tell(b"p")
+            worker.tell(state[worker.rows].clone())
         for worker in self.workers:
             if not worker.answer(self.patience.step_s):
                 raise worker.lost("while its state was set")
 
     def close(self) -> None:
         for worker in self.workers:
-            worker.stop()
-            worker.log_file.close()
+            worker.close()
 
     def _ask(self, workers: list[_Worker], command: bytes, timeout_s: float, *, repeat: bool = False) -> list[_Worker]:
         """Send `command` to all, then wait for all. Returns those that died; they are rebuilt when this returns."""
@@ -129,14 +124,13 @@ class SubprocessEnv:
     def _rebuild(self, worker: _Worker) -> None:
         self.deaths += 1
         worker.deaths_in_a_row += 1
-        told = worker.last_lines()
+        told = worker.last_words()
         if self.deaths > self.patience.max_deaths or worker.deaths_in_a_row > self.patience.max_deaths_in_a_row:
             raise EnvProcessError(
                 f"environment process {worker.index} died {worker.deaths_in_a_row} times without a finished step "
                 f"({self.deaths} deaths in all); the run stops and its last checkpoint is kept. Its last words: {told}"
             )
         log.warning("environment process %d died and is rebuilt (death %d): %s", worker.index, self.deaths, told)
-        worker.stop()
         worker.launch()
         worker.built(self.patience.build_s)
         for block in self.shared.values():
@@ -160,67 +154,35 @@ class SubprocessEnv:
         return shared
 
 
-class _Worker:
-    """The parent's end of one child process."""
+class _Worker(Child):
+    """The parent's end of one process and its slice of the environments."""
 
     def __init__(self, index: int, recipe: EnvRecipe) -> None:
-        self.index, self.recipe, self.rows, self.deaths_in_a_row = index, recipe, slice(0, 0), 0
-        self.connection: Connection = None  # type: ignore[assignment]
-        self.process: Any = None
-        self.log_file = tempfile.NamedTemporaryFile(prefix=f"env-{index}-", suffix=".log")  # noqa: SIM115
-
-    def launch(self) -> None:
-        context = mp.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(theirs, self.recipe, self.log_file.name), daemon=True, name=f"env-{self.index}"
-        )
-        self.process.start()
-        theirs.close()  # so that the child's death is an end of file here
+        super().__init__(f"env-{index}", _serve, recipe)
+        self.index, self.rows, self.deaths_in_a_row = index, slice(0, 0), 0
 
     def built(self, timeout_s: float) -> Spec:
         """Wait until it is up."""
-        try:
-            found = self.connection.recv() if self.connection.poll(timeout_s) else None
-        except (EOFError, ConnectionError):
-            found = None
+        found = self.hear(timeout_s)
         if isinstance(found, Spec):
             return found
-        if isinstance(found, tuple):
-            raise getattr(errors, found[0])(found[1])
+        if isinstance(found, EmbodiedError):
+            raise found
         raise EnvProcessError(
-            f"environment process {self.index} did not come up within {timeout_s:.0f} s; nothing was simulated. "
-            f"Its last words: {self.last_lines()}"
+            f"environment process {self.index} died or stayed silent for {timeout_s:.0f} s while it was built; nothing "
+            f"was simulated. Its last words: {self.last_words()}"
         )
 
     def attach(self, shared: dict[str, Tensor]) -> bool:
-        return self.tell(b"a", (shared, self.rows)) and self.answer(60.0)
-
-    def tell(self, command: bytes, what: Any = None) -> bool:
-        """Whether the worker could be told; it may still die of it."""
-        try:
-            self.connection.send_bytes(command)
-            if what is not None:
-                self.connection.send(what)
-        except (BrokenPipeError, ConnectionError, OSError):
-            return False
-        return True
+        return self.tell(b"a") and self.tell((shared, self.rows)) and self.answer(60.0)
 
     def answer(self, timeout_s: float) -> bool:
         """Whether the worker finished what it was told; false when it died or stayed silent."""
-        try:
-            if not self.connection.poll(timeout_s):
-                return False
-            return self.connection.recv_bytes() == b"."
-        except (EOFError, ConnectionError):
-            return False
+        return self.hear(timeout_s, raw=True) == b"."
 
     def state(self, timeout_s: float) -> Tensor:
         """(n, S) of its environments."""
-        try:
-            found = self.connection.recv() if self.connection.poll(timeout_s) else None
-        except (EOFError, ConnectionError):
-            found = None
+        found = self.hear(timeout_s)
         if found is None or not self.answer(timeout_s):
             raise self.lost("while its state was read")
         return found
@@ -228,35 +190,16 @@ class _Worker:
     def lost(self, when: str) -> EnvProcessError:
         return EnvProcessError(
             f"environment process {self.index} died or stayed silent {when}; nothing was simulated since. "
-            f"Its last words: {self.last_lines()}"
+            f"Its last words: {self.last_words()}"
         )
 
-    def last_lines(self, count: int = 3) -> str:
-        lines = Path(self.log_file.name).read_text(errors="replace").strip().splitlines()
-        return " | ".join(lines[-count:]) or "(none)"
 
-    def stop(self) -> None:
-        if self.process is None:
-            return
-        self.connection.close()
-        self.process.join(timeout=2.0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.process = None
-
-
-def _serve(connection: Connection, recipe: EnvRecipe, log_path: str) -> None:
+def _serve(connection: Connection, recipe: EnvRecipe) -> None:
     """The child: build, then answer commands until the parent hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes us
-    log_file = os.open(log_path, os.O_WRONLY | os.O_APPEND)
-    os.dup2(log_file, 1)
-    os.dup2(log_file, 2)
-    torch.set_num_threads(1)
     try:
         env: Any = recipe.build()
     except EmbodiedError as error:
-        connection.send((type(error).__name__, str(error)))
+        connection.send(error)
         return
     connection.send(env.spec)
     shared: dict[str, Tensor] = {}
@@ -296,8 +239,3 @@ def split(num_envs: int, processes: int) -> list[int]:
     """Sizes of the slices, as even as they can be: 10 over 4 is 3, 3, 2, 2."""
     processes = min(processes, num_envs)
     return [num_envs // processes + (index < num_envs % processes) for index in range(processes)]
-
-
-def bytes_of(spec: Spec) -> int:
-    """Shared memory that the observations of `spec` take."""
-    return spec.num_envs * sum(math.prod(a.shape) * a.dtype.itemsize for a in spec.obs.values())

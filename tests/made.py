@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from embodied.interfaces import Policy
+from embodied.noise import Noise
 from embodied.types import Array, Batch, Decision, Evaluation, Obs, Spec, Trajectory
 
 
@@ -34,6 +35,7 @@ def trajectory(steps: int, num_envs: int, chunk: int = 1, action_dim: int = 1, *
         "human": no,
         "task": labels,
         "initial_state": labels - 1,
+        "seed": labels,
         "episode": every,
         "version": labels,
         "extras": {},
@@ -46,7 +48,7 @@ def played(policy: Policy, spec: Spec, steps: int, chunk: int, seed: int = 0, **
     generator = torch.Generator().manual_seed(seed)
     num = spec.num_envs
     frames = {name: drawn(a, (steps + 1) * num, generator) for name, a in spec.obs.items()}
-    decision = policy.act({k: x[: steps * num] for k, x in frames.items()}, explore=True, generator=generator)
+    decision = policy.act({k: x[: steps * num] for k, x in frames.items()}, explore=True, noise=Noise(seed, total=1))
     fields = {
         "frames": frames,
         "action": decision.action.unflatten(0, (steps, num)),
@@ -87,7 +89,7 @@ class Says(Policy):
         self.action, self.log_prob, self.fixed_value = torch.tensor(action), log_prob, value
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
-    def act(self, obs: Obs, *, explore: bool, generator: torch.Generator | None = None) -> Decision:  # noqa: ARG002
+    def act(self, obs: Obs, *, explore: bool, noise: Any = None) -> Decision:  # noqa: ARG002
         value = self.value(obs)
         action = self.action.expand(len(value), *self.action.shape)  # (N, K, A)
         return Decision(action=action, log_prob=torch.zeros(len(value), self.action.numel()), value=value)

@@ -1,7 +1,7 @@
 """Whole runs, as a user starts them, on the point mass: files, resume after SIGKILL, Ctrl-C, evaluation, errors."""
 
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +102,45 @@ def test_a_run_killed_at_any_moment_continues_bit_for_bit(whole, tmp_path):
     torch.testing.assert_close(weights(folder), weights(whole[0]), rtol=0, atol=0)
 
 
+def test_a_run_killed_before_its_first_rollout_can_be_continued(whole, tmp_path):
+    folder = tmp_path / "run"
+    process = start("train", *SMALL, f"run_dir={folder}")
+    while process.poll() is None and not checkpoints.all_in(folder):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert embodied("train", f"resume={folder}").returncode == 0
+    torch.testing.assert_close(weights(folder), weights(whole[0]), rtol=0, atol=0)
+
+
+def test_an_earlier_checkpoint_can_be_continued_and_the_later_ones_step_aside(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    done = embodied("train", f"resume={folder / 'checkpoints' / '000008'}")
+    assert done.returncode == 0, done.stderr
+    assert numbers(folder) == numbers(whole[0])
+    torch.testing.assert_close(weights(folder), weights(whole[0]), rtol=0, atol=0)
+
+
+def test_a_mistake_found_while_building_leaves_no_folder_behind(tmp_path):
+    folder = tmp_path / "run"
+    done = embodied("train", "simulator=gymnasium", "simulator.task=Pendulumm-v1", f"run_dir={folder}")
+    assert done.returncode == 2
+    assert "Nearest: Pendulum-v1" in done.stderr
+    assert not folder.exists()
+
+
+def test_a_run_that_is_alive_cannot_be_continued_by_a_second_process(tmp_path):
+    folder = tmp_path / "run"
+    process = start("train", *SMALL, f"run_dir={folder}", "total_steps=5000000")
+    while process.poll() is None and not checkpoints.all_in(folder):
+        time.sleep(0.01)
+    done = embodied("train", f"resume={folder}")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "written by a run that is still alive" in done.stderr
+
+
 def test_ctrl_c_writes_a_checkpoint_and_a_summary_and_can_be_continued(whole, tmp_path):
     folder = tmp_path / "run"
     process = start("train", *SMALL, f"run_dir={folder}", "checkpoint_every=1000")
@@ -172,7 +211,7 @@ def test_help_is_quick_and_shows_the_experiments():
 
 def test_a_damaged_checkpoint_stops_a_resume_and_names_the_earlier_one(whole, tmp_path):
     folder = tmp_path / "run"
-    os.system(f"cp -r {whole[0]} {folder}")
+    shutil.copytree(whole[0], folder)
     newest = checkpoints.latest(folder)
     (newest / "weights.safetensors").write_bytes(b"")
     done = embodied("train", f"resume={folder}")

@@ -55,7 +55,7 @@ class PPO:
         steps = 0
         for _ in range(self.epochs):
             kl = 0.0
-            for index in torch.randperm(len(batch), generator=generator).chunk(self.minibatches):
+            for index in torch.randperm(len(batch), generator=generator).tensor_split(self.minibatches):
                 minibatch = batch[index.to(batch.advantage.device)]
                 if steps == 0 and fresh:
                     self.check_ratio(policy, minibatch)
@@ -138,7 +138,7 @@ class PPO:
         counted = spread(b.sample_weight, now.shape[1]) > 0  # (B, U)
         error = (self.fold(torch.where(counted, now - b.log_prob, 0.0), b).exp() - 1).abs()
         exact = next(policy.parameters()).dtype != torch.bfloat16
-        worst, limit = (error.max().item(), 1e-5) if exact else (error.median().item(), 1e-3)
+        worst, limit = (error.max().item(), 1e-5) if exact else (error[counted.any(dim=1)].median().item(), 1e-3)
         if not worst < limit:
             raise RatioError(
                 f"the policy scored actions it had just taken with |ratio - 1| = {worst:.1e} (limit {limit:.0e}); the "

@@ -55,9 +55,12 @@ def save(folder: Path, tensors: Groups, facts: Mapping[str, Any]) -> Path:
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1))
         for path in (*part.iterdir(), part):
             _flush(path)
-        shutil.rmtree(folder, ignore_errors=True)
+        old = folder.with_name(f".{folder.name}.old")
+        if folder.exists():
+            folder.rename(old)
         part.rename(folder)
         _flush(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise CheckpointError(
@@ -71,16 +74,19 @@ def load(folder: Path) -> Checkpoint:
     """Read a checkpoint whose files are all there and unchanged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
+        if not isinstance(manifest, dict):
+            raise ValueError(f"{MANIFEST} is not a list of files")
         damaged = [name for name, digest in manifest.items() if _digest(folder / name) != digest]
         if damaged:
             raise CheckpointError(_damaged(folder, f"{damaged[0]} differs from the manifest"))
         facts = json.loads((folder / "facts.json").read_text())
         groups = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
-    except (OSError, ValueError, SafetensorError) as error:
+        version = facts["format"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(_damaged(folder, str(error))) from None
-    if facts["format"] != FORMAT:
+    if version != FORMAT:
         raise CheckpointError(
-            f"{folder} has checkpoint format {facts['format']} and this version reads {FORMAT}; nothing was loaded."
+            f"{folder} has checkpoint format {version} and this version reads {FORMAT}; nothing was loaded."
         )
     return Checkpoint(folder, groups, facts)
 
@@ -101,6 +107,12 @@ def latest(path: Path) -> Path:
             f"A run folder holds config.yaml and checkpoints/."
         )
     return found[-1]
+
+
+def set_aside_newer(checkpoint: Path) -> list[Path]:
+    """Hide the checkpoints after `checkpoint`, which a run that continues from there will write anew."""
+    newer = [path for path in all_in(_run_of(checkpoint)) if path.name > checkpoint.name]
+    return [path.rename(path.with_name(f".{path.name}.aside")) for path in newer]
 
 
 def prune(run: Path, keep: int) -> None:

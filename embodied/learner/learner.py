@@ -12,7 +12,10 @@ from embodied.config import Count, NotNegative, Positive, recipe
 from embodied.errors import CheckpointError
 from embodied.interfaces import Algorithm, Policy, PolicyRecipe
 from embodied.learner.optimize import Optimizer
+from embodied.noise import mix
 from embodied.types import Metrics, Spec, Trajectory, Weights, tree_map
+
+WEIGHTS_ROLE, ORDER_ROLE = 2, 3  # of the seeds under one seed of the run; see `mix`
 
 
 @recipe
@@ -43,7 +46,7 @@ class Learner:
         self.policy, self.storage = seeded_policy(r.policy, r.spec, r.seed).to(r.device), r.algorithm.storage()
         adam = torch.optim.Adam(self.policy.parameters(), lr=r.learning_rate, eps=1e-5, fused=True)
         self.optimize = Optimizer({"policy": self.policy}, {"policy": adam}, r.micro_batch, r.max_grad_norm)
-        self.generator = torch.Generator().manual_seed(r.seed)
+        self.generator = torch.Generator().manual_seed(mix(r.seed, ORDER_ROLE))
 
     def ingest(self, trajectory: Trajectory) -> None:
         self.storage.add(tree_map(lambda x: x.to(self.r.device), trajectory))
@@ -93,7 +96,7 @@ class Learner:
 def seeded_policy(recipe: PolicyRecipe, spec: Spec, seed: int) -> Policy:
     """Build a policy whose first weights depend on `seed` alone."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(mix(seed, WEIGHTS_ROLE))
         return recipe.build(spec)
 
 

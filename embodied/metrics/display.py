@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from embodied.metrics.stats import percent
-from embodied.types import Episode, Metrics
+from embodied.types import Metrics
 
 PLAIN_EVERY_S = 10.0
+Outcomes = Sequence[tuple[bool, bool]]  # of the last episodes: success at any step, success at the end
 
 
 class Display:
@@ -42,7 +43,7 @@ class Display:
         if self.console.is_terminal:
             self.live.stop()
 
-    def show(self, done: int, metrics: Metrics, recent: Sequence[Episode]) -> None:
+    def show(self, done: int, metrics: Metrics, recent: Outcomes) -> None:
         """After an iteration: `done` environment steps, its metrics, the last episodes."""
         eta = self._eta(done)
         if self.console.is_terminal:
@@ -51,10 +52,6 @@ class Display:
         elif time.monotonic() - self.last_line > PLAIN_EVERY_S or done >= self.total:
             self.last_line = time.monotonic()
             self.console.print(_line(done, self.total, metrics, recent, eta), highlight=False, soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        """A sentence above the panel."""
-        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _eta(self, done: int) -> str:
         gone = time.monotonic() - self.began
@@ -70,12 +67,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def success_of(recent: Sequence[Episode]) -> str:
-    whole = [episode for episode in recent if not episode.lost]
-    return percent(sum(episode.success_once for episode in whole), len(whole)) if whole else "no episode yet"
+def success_of(recent: Outcomes) -> str:
+    return percent(sum(once for once, _ in recent), len(recent)) if recent else "no episode yet"
 
 
-def _table(metrics: Metrics, recent: Sequence[Episode]) -> Table:
+def _table(metrics: Metrics, recent: Outcomes) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     stages = "  ".join(f"{name} {_share(metrics, name)}" for name in ("collect", "update"))
     inside = "  ".join(f"{name} {_share(metrics, name)}" for name in ("act", "step", "observe", "reset"))
@@ -95,7 +91,7 @@ def _share(metrics: Metrics, name: str) -> str:
     return f"{100 * metrics[f'seconds/{name}'] / total:.0f}%"
 
 
-def _line(done: int, total: int, metrics: Metrics, recent: Sequence[Episode], eta: str) -> str:
+def _line(done: int, total: int, metrics: Metrics, recent: Outcomes, eta: str) -> str:
     return (
         f"{done:>10,}/{total:,} steps  success {success_of(recent)}  {metrics['steps_per_s']:,.0f} steps/s  "
         f"collect {_share(metrics, 'collect')} update {_share(metrics, 'update')}  ETA {eta}"

@@ -9,11 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from embodied.errors import CheckpointError
 from embodied.packaging import need
 from embodied.types import Episode, Metrics
 
@@ -32,10 +35,14 @@ class Logger:
         self.episodes = (folder / TABLES[1]).open("a", newline="")
         if self.episodes.tell() == 0:
             self.episodes.write(",".join(COLUMNS) + "\n")
-        self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at)
+        self.tensorboard = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=None if resumed_at is None else resumed_at + 1
+        )
         self.wandb: Any = None
         if wandb is not None:
-            self.wandb = need("wandb", extra="wandb").init(project=wandb, dir=str(folder), name=folder.name)
+            self.wandb = need("wandb", extra="wandb").init(
+                project=wandb, dir=str(folder), name=folder.name, id=_wandb_id(folder), resume="allow"
+            )
 
     def log(self, env_steps: int, metrics: Metrics, episodes: list[Episode]) -> None:
         self.metrics.write(json.dumps({"env_steps": env_steps} | metrics) + "\n")
@@ -48,7 +55,9 @@ class Logger:
             self.wandb.log(metrics, step=env_steps)
 
     def lengths(self) -> dict[str, int]:
-        """Bytes of each table: what a checkpoint remembers."""
+        """Bytes of each table, which are on the disk when this returns: what a checkpoint remembers."""
+        for file in (self.metrics, self.episodes):
+            os.fsync(file.fileno())
         return {name: (self.folder / name).stat().st_size for name in TABLES}
 
     def close(self) -> None:
@@ -61,9 +70,19 @@ class Logger:
 
 def cut_back(folder: Path, lengths: Mapping[str, int]) -> None:
     """Forget what was logged after the checkpoint that remembers `lengths`."""
+    short = [name for name, length in lengths.items() if _size(folder / name) < length]
+    if short:
+        raise CheckpointError(
+            f"{folder / short[0]} is shorter than when the checkpoint was written, so the two do not belong together; "
+            f"nothing was continued. Restore the file, or name an earlier checkpoint in place of the run folder."
+        )
     for name, length in lengths.items():
         with (folder / name).open("r+b") as file:
             file.truncate(length)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
 
 def write_episodes(path: Path, episodes: list[Episode]) -> None:
@@ -81,3 +100,8 @@ def _lines(env_steps: int, episodes: list[Episode]) -> list[str]:
         csv.writer(text).writerow([env_steps, *asdict(episode).values()])
         lines.append(text.getvalue().strip())
     return lines
+
+
+def _wandb_id(folder: Path) -> str:
+    """The same for a run and its continuation."""
+    return f"{folder.name}-{zlib.crc32(str(folder.resolve()).encode()):08x}"

@@ -47,25 +47,37 @@ class Recorder:
             for reward, steps, once, end, first in state.tolist()
         ]
 
-    def take(self, r: Trajectory, seeds: NDArray[np.int64]) -> list[Episode]:
-        """Records of the episodes that ended in `r`, in the order they ended; `seeds` (T, N) began them."""
+    def lose(self, r: Trajectory, first: int, size: int) -> list[Episode]:
+        """Records of the episodes that were running after `r` in environments `first` .. `first + size`, now lost."""
+        records = []
+        for n in range(first, first + size):
+            if self.running[n].steps:
+                records.append(_record(self.running[n], _key(r, -1, n), terminated=False, lost=True))
+            self.running[n] = Running()
+        return records
+
+    def take(self, r: Trajectory) -> list[Episode]:
+        """Records of the episodes that ended in `r`, in the order they ended."""
         reward, valid, success = (x.cpu().numpy() for x in (r.reward, r.valid, r.success))
         terminated = r.terminated.any(dim=2).cpu().numpy()  # (T, N)
         ended = terminated | r.truncated.cpu().numpy()
         lost = ~valid.any(axis=2)
-        index, task, state = (x.cpu().numpy() for x in (r.episode, r.task, r.initial_state))
         records = []
         for t in range(len(reward)):
             for n, running in enumerate(self.running):
                 running.take(reward[t, n], valid[t, n], success[t, n])
                 if ended[t, n]:
-                    key = dict(index=index[t, n], env=n, task=task[t, n], initial_state=state[t, n], seed=seeds[t, n])
-                    records.append(_record(running, {k: int(v) for k, v in key.items()}, terminated[t, n], lost[t, n]))
+                    records.append(_record(running, _key(r, t, n), terminated=terminated[t, n], lost=lost[t, n]))
                     self.running[n] = Running()
         return records
 
 
-def _record(running: Running, key: dict[str, int], terminated: bool, lost: bool) -> Episode:
+def _key(r: Trajectory, t: int, n: int) -> dict[str, int]:
+    labels = {"index": r.episode, "task": r.task, "initial_state": r.initial_state, "seed": r.seed}
+    return {"env": n} | {name: int(x[t, n]) for name, x in labels.items()}
+
+
+def _record(running: Running, key: dict[str, int], *, terminated: bool, lost: bool) -> Episode:
     return Episode(
         **key,
         steps=running.steps,

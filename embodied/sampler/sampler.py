@@ -8,7 +8,8 @@ for each of T decisions:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from pydantic import InstanceOf
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from embodied.config import Count, Natural, recipe
 from embodied.interfaces import Env, EnvRecipe, Policy, PolicyRecipe
+from embodied.noise import Noise, mix
 from embodied.sampler.assemble import Ending, Row, assemble, check_finite
 from embodied.sampler.recorder import Recorder
 from embodied.sampler.starts import Starts, to_start
 from embodied.types import Decision, Episode, Metrics, Obs, Spec, Step, Trajectory, Weights, tree_map
+
+NOISE_ROLE = 1  # of the seeds under one seed of the run; see `mix`
 
 
 @recipe
@@ -31,6 +35,10 @@ class SamplerRecipe:
     explore: bool = True
     seed: Natural = 0
     device: str = "cpu"  # of the policy
+    first: Natural = 0  # of this sampler's environments among all of the run
+    total: Count | None = None  # environments of the run; None: only these
+    counts: tuple[int, ...] | None = None  # episodes that each environment has begun before, less one
+    deaths: Natural = 0  # of the process before this one: its noise is not repeated
 
     def build(self) -> Sampler:
         env = self.env.build()
@@ -39,7 +47,17 @@ class SamplerRecipe:
         except BaseException:
             env.close()
             raise
-        return Sampler(env, policy, self.starts, max_steps=self.max_steps, explore=self.explore, seed=self.seed)
+        return Sampler(
+            env,
+            policy,
+            self.starts,
+            max_steps=self.max_steps,
+            explore=self.explore,
+            seed=mix(self.seed, self.deaths) if self.deaths else self.seed,
+            first=self.first,
+            total=self.total,
+            counts=self.counts,
+        )
 
 
 class Sampler:
@@ -54,13 +72,17 @@ class Sampler:
         max_steps: int | None = None,
         explore: bool = True,
         seed: int = 0,
+        first: int = 0,
+        total: int | None = None,
+        counts: Sequence[int] | None = None,
     ) -> None:
         self.env, self.policy, self.starts, self.explore, self.version = env, policy, starts, explore, 0
         self.max_steps = max_steps or env.spec.max_steps
         self.device = next((p.device for p in policy.parameters()), torch.device("cpu"))  # where the policy acts
-        self.generator = torch.Generator(device=self.device).manual_seed(seed)
         num, device = env.spec.num_envs, env.spec.device
-        self.counts = [-1] * num  # episodes begun in each environment, less one
+        self.first, self.total = first, total or num
+        self.noise = Noise(mix(seed, NOISE_ROLE), total=self.total, first=first, device=self.device)
+        self.counts = list(counts or [-1] * num)  # episodes begun in each environment, less one
         self.drawn = [(0, -1, 0)] * num  # task, initial state and seed of the running episodes
         self.steps = torch.zeros(num, dtype=torch.int64, device=device)  # (N,) actions in the running episode
         self.decisions = torch.zeros(num, dtype=torch.int64, device=device)  # (N,) in the running episode
@@ -104,7 +126,7 @@ class Sampler:
         endings.append(Ending.of(decisions - 1, everyone & ~ended, self.env.observe()))
         trajectory = assemble(frames, rows, endings, self._value, self.version)
         check_finite(trajectory)
-        self.finished += self.recorder.take(trajectory, torch.stack([row.labels["seed"] for row in rows]).cpu().numpy())
+        self.finished += self.recorder.take(trajectory)
         return trajectory
 
     def episodes(self) -> list[Episode]:
@@ -120,7 +142,7 @@ class Sampler:
     def state(self) -> dict[str, Tensor]:
         """What repeats the running episodes: their starts, the chunks played since, and the state of the noise."""
         return {
-            "generator": self.generator.get_state(),
+            "noise": self.noise.state(),
             "counts": torch.tensor(self.counts),
             "drawn": torch.tensor(self.drawn),
             "steps": self.steps.clone(),
@@ -135,7 +157,8 @@ class Sampler:
 
         Any simulator whose episodes follow from seed and actions continues exactly, whether or not it can save states.
         """
-        self.generator.set_state(state["generator"])
+        self.noise.load(state["noise"])
+        state = {name: x if name == "noise" else x.to(self.env.spec.device) for name, x in state.items()}
         self.counts, self.drawn = state["counts"].tolist(), [(a, b, c) for a, b, c in state["drawn"].tolist()]
         self.steps, self.decisions = state["steps"].clone(), state["decisions"].clone()
         self.recorder.load(state["running"])
@@ -163,14 +186,17 @@ class Sampler:
 
     def _act(self, obs: Obs) -> Decision:
         began = time.perf_counter()
-        decision = self.policy.act(self._here(obs), explore=self.explore, generator=self.generator)
+        decision = self.policy.act(self._here(obs), explore=self.explore, noise=self.noise)
         decision = tree_map(lambda x: x.to(self.env.spec.device), decision)
         self.seconds["act"] += time.perf_counter() - began
         return decision
 
     def _step(self, action: Tensor) -> Step:
+        """Execute; what a chunk does beyond the time limit does not count."""
         began = time.perf_counter()
         step = self.env.step(action)
+        if self.max_steps and action.shape[1] > 1:
+            step = _within(step, self.max_steps - self.steps)
         self.history.append(action)
         self.seconds["step"] += time.perf_counter() - began
         return step
@@ -184,8 +210,8 @@ class Sampler:
         return terminated, (late | lost) & ~terminated
 
     def _value(self, obs: Obs) -> Tensor:
-        """(F,) of frames that nobody acted on."""
-        return self.policy.value(self._here(obs))[:, 0].to(self.env.spec.device)
+        """(F, V) of many frames at once."""
+        return self.policy.value(self._here(obs)).to(self.env.spec.device)
 
     def _here(self, obs: Obs) -> Obs:
         return {name: x.to(self.device) for name, x in obs.items()}
@@ -195,7 +221,8 @@ class Sampler:
         envs = mask.nonzero()[:, 0].tolist()
         for n in envs:
             self.counts[n] += 1
-        for n, row in zip(envs, self.starts(envs, [self.counts[n] for n in envs], len(mask)), strict=True):
+        drawn = self.starts([self.first + n for n in envs], [self.counts[n] for n in envs], self.total)
+        for n, row in zip(envs, drawn, strict=True):
             self.drawn[n] = row
         self.env.reset(mask, to_start(self.drawn))
         self.steps[mask], self.decisions[mask] = 0, 0
@@ -204,7 +231,16 @@ class Sampler:
         self.seconds["reset"] += time.perf_counter() - began
 
     def _label(self) -> None:
-        num = len(self.drawn)
-        task, initial_state, seed = torch.tensor(self.drawn, device=self.env.spec.device).T
-        episode = torch.tensor([count * num + n for n, count in enumerate(self.counts)], device=self.env.spec.device)
+        device = self.env.spec.device
+        task, initial_state, seed = torch.tensor(self.drawn, device=device).T
+        episode = torch.tensor(
+            [count * self.total + self.first + n for n, count in enumerate(self.counts)], device=device
+        )
         self.labels = {"task": task, "initial_state": initial_state, "seed": seed, "episode": episode}
+
+
+def _within(step: Step, left: Tensor) -> Step:
+    """`step` without what came after the `left` (N,) actions that an episode still had."""
+    within = torch.arange(step.valid.shape[1], device=left.device) < left[:, None]  # (N, K)
+    flags = {name: getattr(step, name) & within for name in ("valid", "terminated", "success", "human")}
+    return replace(step, reward=step.reward * within, **flags)

@@ -11,7 +11,7 @@ import torch
 from embodied.config import Count, Natural, recipe
 from embodied.types import Start
 
-ROLES = {"train": 0, "evaluate": 1}  # seeds of different roles never coincide by construction of the key
+ROLES = {"train": 0, "evaluate": 1}  # the lowest bit of a seed: those of different roles never coincide
 
 
 @recipe
@@ -22,13 +22,13 @@ class Starts:
     num_tasks: Count = 1
 
     def __call__(self, envs: list[int], counts: list[int], num_envs: int) -> list[tuple[int, int, int]]:
-        """(task, initial_state, seed) of episode `counts[i]` in environment `envs[i]`."""
+        """(task, initial_state, seed) of episode `counts[i]` in environment `envs[i]` of `num_envs`."""
         groups = num_envs // self.group_size
         return [self._draw(count * groups + env // self.group_size) for env, count in zip(envs, counts, strict=True)]
 
     def _draw(self, index: int) -> tuple[int, int, int]:
         key = np.random.SeedSequence([self.seed, ROLES[self.role], index])
-        seed = int(key.generate_state(1)[0]) & 0x7FFFFFFF
+        seed = (int(key.generate_state(1)[0]) & 0x3FFFFFFF) << 1 | ROLES[self.role]  # below 2^31
         return index % self.num_tasks, -1, seed
 
 

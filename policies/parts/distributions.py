@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from embodied.noise import Noise
+
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -31,6 +33,6 @@ def tanh_gaussian_log_prob(u: Tensor, mean: Tensor, log_std: Tensor, scale: floa
     return gaussian_log_prob(u, mean, log_std) - jacobian - math.log(scale)
 
 
-def sample_gaussian(mean: Tensor, log_std: Tensor, generator: torch.Generator | None) -> Tensor:
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + log_std.exp() * noise
+def sample_gaussian(mean: Tensor, log_std: Tensor, noise: Noise | None) -> Tensor:
+    """mean (n, ...) plus noise; without a source of its own it comes from torch's global generator."""
+    return mean + log_std.exp() * (torch.randn_like(mean) if noise is None else noise.normal(mean))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from embodied.noise import Noise
 from embodied.types import Decision, Evaluation
 from policies.parts.distributions import gaussian_entropy, gaussian_log_prob, sample_gaussian
 
 
 def decide(
-    mean: Tensor, log_std: Tensor, value: Tensor, *, chunk: int, explore: bool, generator: torch.Generator | None
+    mean: Tensor, log_std: Tensor, value: Tensor | None, *, chunk: int, explore: bool, noise: Noise | None
 ) -> Decision:
     """Draw from N(mean (N, U), exp(log_std (U,))), or take the mean; `value` (N, V) goes along."""
-    action = sample_gaussian(mean, log_std, generator) if explore else mean  # (N, U)
+    action = sample_gaussian(mean, log_std, noise) if explore else mean  # (N, U)
     log_prob = gaussian_log_prob(action, mean, log_std)  # (N, U)
     return Decision(action=action.unflatten(1, (chunk, -1)), log_prob=log_prob, value=value)
 

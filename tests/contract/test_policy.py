@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from embodied.noise import Noise
 from embodied.types import Array, Spec
 from policies.mlp import MLPRecipe
 from policies.vision import VisionRecipe
@@ -55,11 +56,11 @@ def observed(seed=0):
 
 
 def noise(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return Noise(seed, total=1)
 
 
 def test_a_decision_has_the_shapes_of_its_recipe(policy, recipe):
-    decision = policy.act(observed(), explore=True, generator=noise())
+    decision = policy.act(observed(), explore=True, noise=noise())
     assert decision.action.shape == (B, recipe.chunk, A)
     assert decision.log_prob.shape == (B, recipe.chunk * A)
     assert decision.value.shape == (B, recipe.chunk if recipe.values == "action" else 1)
@@ -70,7 +71,7 @@ def test_a_decision_has_the_shapes_of_its_recipe(policy, recipe):
 
 def test_an_evaluation_agrees_with_the_decision_it_scores(policy):
     obs = observed()
-    decision = policy.act(obs, explore=True, generator=noise())
+    decision = policy.act(obs, explore=True, noise=noise())
     found = policy.evaluate(obs, decision.action, decision.extras)
     assert found.entropy.shape == found.log_prob.shape
     torch.testing.assert_close(found.log_prob, decision.log_prob, atol=2e-6, rtol=0.0)
@@ -80,7 +81,7 @@ def test_an_evaluation_agrees_with_the_decision_it_scores(policy):
 
 def test_scores_do_not_depend_on_the_rest_of_the_batch(policy):
     obs = observed()
-    decision = policy.act(obs, explore=True, generator=noise())
+    decision = policy.act(obs, explore=True, noise=noise())
     second = {name: x[2:3] for name, x in obs.items()}
     found = policy.evaluate(second, decision.action[2:3], {})
     torch.testing.assert_close(found.log_prob, decision.log_prob[2:3], atol=1e-5, rtol=0.0)
@@ -95,15 +96,15 @@ def test_an_action_does_not_depend_on_how_many_environments_act_beside(policy):
 
 def test_without_exploration_the_action_is_the_likeliest(policy):
     obs = observed()
-    first, second = (policy.act(obs, explore=False, generator=noise(seed)) for seed in (0, 1))
+    first, second = (policy.act(obs, explore=False, noise=noise(seed)) for seed in (0, 1))
     assert torch.equal(first.action, second.action)
-    explored = policy.evaluate(obs, policy.act(obs, explore=True, generator=noise()).action, {})
+    explored = policy.evaluate(obs, policy.act(obs, explore=True, noise=noise()).action, {})
     assert (policy.evaluate(obs, first.action, {}).log_prob >= explored.log_prob).all()
 
 
 def test_the_generator_is_the_only_source_of_noise(policy):
     obs = observed()
-    first, second, other = (policy.act(obs, explore=True, generator=noise(seed)).action for seed in (0, 0, 1))
+    first, second, other = (policy.act(obs, explore=True, noise=noise(seed)).action for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert (first != other).any()
 
@@ -136,7 +137,7 @@ def test_a_loaded_policy_is_the_saved_one(policy, recipe):
     torch.manual_seed(1)
     other = recipe.build(SPEC)
     other.load_state_dict(copy.deepcopy(policy.state_dict()))
-    mine, theirs = (p.act(observed(), explore=True, generator=noise()) for p in (policy, other))
+    mine, theirs = (p.act(observed(), explore=True, noise=noise()) for p in (policy, other))
     for name in ("action", "log_prob", "value"):
         assert torch.equal(getattr(mine, name), getattr(theirs, name)), name
 

@@ -5,9 +5,20 @@ import time
 import pytest
 
 from embodied.config import Natural, recipe
-from embodied.runtime.stage import LocalStage
+from embodied.runtime.stage import LocalStage, ProcessStage
 
-STAGES = {"local": LocalStage}
+
+def in_a_process(recipe):
+    stage = ProcessStage(recipe)
+    try:
+        stage.ready()
+    except BaseException:
+        stage.close()
+        raise
+    return stage
+
+
+STAGES = {"local": LocalStage, "process": in_a_process}
 WAIT_S = 60.0
 
 

@@ -78,6 +78,7 @@ def test_running_episodes_are_continued_bit_for_bit(task):
 def test_the_batched_environment_of_the_gpu_agrees_with_the_single_one():
     """Here with a batch of one on the CPU: the same class runs a thousand on a GPU."""
     batch, single = begin(Batch(_Scene(replace(PUSH, num_envs=1), 1, "cpu"))), begin(replace(PUSH, num_envs=1).build())
+    batch.set_state(torch.tensor([True]), single.get_state())
     action = torch.linspace(-1, 1, 3 * 8).view(1, 3, 8)
     a, b = batch.step(action), single.step(action)
     torch.testing.assert_close(a.reward, b.reward)

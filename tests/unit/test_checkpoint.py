@@ -8,6 +8,7 @@ import torch
 from embodied.errors import CheckpointError
 from embodied.learner import checkpoint as checkpoints
 from embodied.learner.learner import load_policy
+from embodied.metrics.logger import cut_back
 from embodied.types import Array, Spec
 from policies.mlp import MLPRecipe
 
@@ -86,3 +87,16 @@ def test_the_manifest_lists_every_file(tmp_path):
     folder = write(tmp_path)
     listed = json.loads((folder / "manifest.json").read_text())
     assert {path.name for path in folder.iterdir()} == {*listed, "manifest.json"}
+
+
+def test_newer_checkpoints_step_aside_for_a_run_that_continues_from_an_older_one(tmp_path):
+    older, _ = write(tmp_path, 1), write(tmp_path, 2)
+    checkpoints.set_aside_newer(older)
+    assert checkpoints.latest(tmp_path) == older
+
+
+def test_logs_shorter_than_a_checkpoint_remembers_are_refused_and_left_alone(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is shorter than when the checkpoint was written"):
+        cut_back(tmp_path, {"metrics.jsonl": 10})
+    assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"

@@ -30,7 +30,10 @@ def test_an_experiment_overrides_the_defaults_and_the_command_line_overrides_bot
         ("policy.values=action", "policy.values=action differ: set both"),
         ("algorithm.gamma", "`algorithm.gamma` is not a setting.*key=value"),
         ("group_size=3", "group_size=3 does not divide simulator.num_envs=16"),
-        ("algorithm._target_=os.system", "not a recipe"),
+        ("algorithm._target_=os.system", "os is not one of our modules|not a recipe"),
+        ("algorithm._target_=antigravity.PPO", "antigravity is not one of our modules; nothing was imported"),
+        ("algorithm._target_=embodied.types.Spec", "not a recipe"),
+        ("algorithm._target_=5", "not module.Class"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_field_and_what_to_do(word, told):

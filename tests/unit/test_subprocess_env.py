@@ -10,8 +10,8 @@ from embodied.config import recipe
 from embodied.errors import ConfigError, EnvProcessError
 from embodied.sampler.sampler import Sampler
 from embodied.sampler.starts import Starts
-from embodied.types import Array, Spec, Start
-from simulators.subprocess_env import Patience, SubprocessEnv, bytes_of, split
+from embodied.types import Start
+from simulators.subprocess_env import Patience, SubprocessEnv, split
 from tests.counting import CountingRecipe
 from tests.made import Says
 
@@ -111,8 +111,3 @@ def test_no_process_outlives_its_environment(processes):
 def test_slices_are_as_even_as_they_can_be():
     assert split(10, 4) == [3, 3, 2, 2]
     assert split(2, 8) == [1, 1]
-
-
-def test_the_shared_memory_of_a_spec_is_known_beforehand():
-    obs = {"state": Array((4,)), "rgb/top": Array((8, 8, 3), torch.uint8)}
-    assert bytes_of(Spec(obs=obs, action_dim=1, num_envs=3, control_hz=1.0)) == 3 * (16 + 192)
