@@ -104,8 +104,7 @@ class Sampler:
     def collect(self, decisions: int) -> Trajectory:
         """T = `decisions` chunks from each of the N environments."""
         everyone = torch.ones_like(self.steps, dtype=torch.bool)
-        if not self.labels:
-            self._reset(everyone)
+        self._begin()
         frames = {
             name: torch.empty((decisions, *x.shape), dtype=x.dtype, device=x.device)
             for name, x in self.env.observe().items()
@@ -141,6 +140,7 @@ class Sampler:
 
     def state(self) -> dict[str, Tensor]:
         """What repeats the running episodes: their starts, the chunks played since, and the state of the noise."""
+        self._begin()
         return {
             "noise": self.noise.state(),
             "counts": torch.tensor(self.counts),
@@ -175,6 +175,11 @@ class Sampler:
 
     def close(self) -> None:
         self.env.close()
+
+    def _begin(self) -> None:
+        """The first episodes begin when they are needed: a sampler that is resumed never plays them."""
+        if not self.labels:
+            self._reset(torch.ones_like(self.steps, dtype=torch.bool))
 
     def _observe(self, frames: dict[str, Tensor], t: int) -> Obs:
         began = time.perf_counter()
