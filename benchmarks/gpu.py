@@ -45,7 +45,7 @@ def measure(num_envs: int, pairs: int) -> Target:
         torch.cuda.synchronize()
         return num_envs * DECISIONS / (time.perf_counter() - began)
 
-    collect(), own()
+    alternate(1, collect, own)  # warm up
     ours, theirs = alternate(pairs, collect, own)
     ratio = ratios(ours, theirs)
     table(

@@ -50,9 +50,10 @@ class Settings:
 
 
 class Runner(Protocol):
-    steps: int
-    outcomes: list[bool]
-
+    @property
+    def steps(self) -> int: ...
+    @property
+    def outcomes(self) -> list[bool]: ...
     def iterate(self) -> None: ...
     def close(self) -> None: ...
 
@@ -179,7 +180,7 @@ def speed(rounds: int) -> dict[str, list[float]]:
     return dict(zip(runners, columns, strict=True))
 
 
-def seconds_to(rate: float, build: Callable[[Settings], Runner], seed: int, limit_s: float = 900.0) -> float:
+def seconds_to(rate: float, build: Callable[[Settings], Runner], seed: int, limit_s: float = 300.0) -> float:
     """Wall time of iterating until `rate` of the last 100 training episodes succeeded; `limit_s` when it never did."""
     runner, spent = build(Settings(seed=seed)), 0.0
     while spent < limit_s:

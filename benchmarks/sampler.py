@@ -86,7 +86,8 @@ def compare(name: str, recipe: ManiSkillRecipe, policy: PolicyRecipe, *, decisio
         valid = sampler.collect(decisions).valid
         return float(valid.sum()) / (time.perf_counter() - began)
 
-    collect(), processes.rate(decisions), sampler.timing()
+    alternate(1, collect, lambda: processes.rate(decisions))  # warm up
+    sampler.timing()
     ours, theirs = alternate(pairs, collect, lambda: processes.rate(decisions))
     ratio = ratios(ours, theirs)
     seconds = sampler.timing()

@@ -240,5 +240,10 @@ def _make(r: GymnasiumRecipe) -> Any:
         ) from None
     except gymnasium.error.DependencyNotInstalled as error:
         raise PackageError(f"Gymnasium cannot build {r.task}: {error}. Nothing was built.") from None
+    except (ImportError, AttributeError, RuntimeError) as error:  # MuJoCo looks for its graphics library when imported
+        raise PackageError(
+            f"{r.task} cannot be built on this machine ({error}); nothing was built. If it is about EGL or MUJOCO_GL: "
+            f"`make setup` installs the libraries or says what to type; `embodied doctor` says what is missing."
+        ) from None
     except TypeError as error:
         raise ConfigError(f"Gymnasium refuses {r.task} with {r.kwargs} ({error}); nothing was built.") from None

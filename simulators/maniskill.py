@@ -110,13 +110,14 @@ class _Scene:
         """Each (n, ...): `state`, `rgb/CAMERA` uint8, `depth/CAMERA` float32 in m."""
         if self.info is None:
             self.info = self.env.get_info()
-        raw = self.env.get_obs(self.info)
+        raw: Any = self.env.get_obs(self.info)
         if self.r.obs == "state":
             return {"state": raw.float()}
         from mani_skill.utils import common
 
         told = {"agent": raw["agent"], "extra": raw["extra"]}
-        obs = {"state": common.flatten_state_dict(told, use_torch=True, device=self.env.device).float()}
+        state: Any = common.flatten_state_dict(told, use_torch=True, device=self.env.device)
+        obs = {"state": state.float()}
         for camera, pictures in raw["sensor_data"].items():
             obs[f"rgb/{camera}"] = pictures["rgb"]
             if self.r.obs == "rgbd":

@@ -48,13 +48,15 @@ def played(policy: Policy, spec: Spec, steps: int, chunk: int, seed: int = 0, **
     generator = torch.Generator().manual_seed(seed)
     num = spec.num_envs
     frames = {name: drawn(a, (steps + 1) * num, generator) for name, a in spec.obs.items()}
-    decision = policy.act({k: x[: steps * num] for k, x in frames.items()}, explore=True, noise=Noise(seed, total=1))
+    obs = {k: x[: steps * num] for k, x in frames.items()}
+    decision = policy.act(obs, explore=True, noise=Noise(seed, total=1))
+    value = policy.value(obs).detach() if decision.value is None else decision.value
     fields = {
         "frames": frames,
         "action": decision.action.unflatten(0, (steps, num)),
         "executed": decision.action.clamp(-1, 1).unflatten(0, (steps, num)),
         "log_prob": decision.log_prob.unflatten(0, (steps, num)),
-        "value": decision.value.unflatten(0, (steps, num)),
+        "value": value.unflatten(0, (steps, num)),
         "reward": torch.randn(steps, num, chunk, generator=generator),
         "next_value": torch.randn(steps, num, generator=generator),
     }

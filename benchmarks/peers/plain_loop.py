@@ -7,7 +7,6 @@ not taken from any repository.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -19,18 +18,15 @@ from torch.distributions import Normal
 from policies.parts.heads import mlp
 
 
-@dataclass(slots=True)
 class PlainLoop:
-    makers: list[Callable[[], gymnasium.Env[Any, Any]]]
-    settings: Any  # benchmarks.ppo_peers.Settings
-    steps: int = 0
-    outcomes: list[bool] = field(default_factory=list)  # success of finished episodes
-
-    def __post_init__(self) -> None:
-        s = self.settings
+    def __init__(self, makers: list[Callable[[], gymnasium.Env[Any, Any]]], settings: Any) -> None:
+        self.makers, self.settings, self.steps = makers, settings, 0
+        self.outcomes: list[bool] = []  # success of finished episodes
+        s = settings
         torch.manual_seed(s.seed)
         self.envs = gymnasium.vector.AsyncVectorEnv(self.makers, context="spawn")
-        inputs, outputs = self.envs.single_observation_space.shape[0], self.envs.single_action_space.shape[0]
+        first: Any = self.envs
+        inputs, outputs = first.single_observation_space.shape[0], first.single_action_space.shape[0]
         self.actor = mlp((inputs, *s.hidden, outputs), last_gain=0.01)
         self.critic = mlp((inputs, *s.hidden, 1))
         self.log_std = nn.Parameter(torch.full((outputs,), s.initial_std).log())

@@ -52,16 +52,16 @@ class PPO:
         batch = self.prepare(rollout)
         fresh = bool((rollout.version == optimize.version).all())
         totals: Metrics = {}
-        steps = 0
+        steps, parts = 0, min(self.minibatches, len(batch))
         for _ in range(self.epochs):
             kl = 0.0
-            for index in torch.randperm(len(batch), generator=generator).tensor_split(self.minibatches):
+            for index in torch.randperm(len(batch), generator=generator).tensor_split(parts):
                 minibatch = batch[index.to(batch.advantage.device)]
                 if steps == 0 and fresh:
                     self.check_ratio(policy, minibatch)
                 metrics = optimize("policy", lambda b: self.loss(policy, b), minibatch)
                 totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
-                kl += metrics["kl"] / self.minibatches
+                kl += metrics["kl"] / parts
                 steps += 1
             if self.target_kl is not None and kl > self.target_kl:
                 break

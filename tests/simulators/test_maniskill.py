@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def _there():
         pytest.skip(f"ManiSkill is not on this machine: {error}")
 
 
-def begin(env):
+def begin(env: Any) -> Any:
     env.reset(torch.ones(env.spec.num_envs, dtype=torch.bool), Start.seeded(list(range(env.spec.num_envs))))
     return env
 

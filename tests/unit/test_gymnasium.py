@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium
@@ -144,3 +147,12 @@ def test_a_simulator_without_a_state_says_so():
 def test_a_picture_needs_a_camera():
     with pytest.raises(ConfigError, match="it has no camera"):
         begun("InvertedPendulum-v5").picture()
+
+
+def test_graphics_that_mujoco_cannot_use_are_one_sentence():
+    code = "from simulators.gymnasium import GymnasiumRecipe as G; G(task='Hopper-v5', num_envs=1, processes=0).build()"
+    surroundings = os.environ | {"MUJOCO_GL": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("embodied.errors.PackageError: Hopper-v5 cannot be built on this machine")
+    assert "make setup" in last

@@ -177,3 +177,11 @@ def test_the_environments_of_a_group_share_task_and_start():
     assert rows[2] == rows[3]
     assert rows[0] != rows[2]
     assert [row[0] for row in rows] == [0, 0, 1, 1]
+
+
+def test_what_a_chunk_does_beyond_the_time_limit_does_not_count():
+    r = sampler(CountingRecipe(num_envs=1, length=6, max_steps=5), THREE).collect(2)  # chunks of three, a limit of five
+    assert r.valid[:, 0].tolist() == [[True, True, True], [True, True, False]]
+    assert r.reward[:, 0].tolist() == [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
+    assert not r.success.any()  # the sixth action would have solved it
+    assert r.truncated[:, 0].tolist() == [False, True]
