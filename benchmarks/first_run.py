@@ -2,7 +2,7 @@
 
     python benchmarks/first_run.py [experiments=push_cube_ppo,pick_cube_ppo] [seeds=1,2,3] [out=runs/first_run]
 
-A run whose folder is already there is read, not repeated; one that was cut short is resumed.
+A finished run whose folder is already there is read, not repeated.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Asked:
     minutes: float
 
 
+EPISODES = 100
 ASKED = {"push_cube_ppo": Asked(5, 0.95, 6.0), "pick_cube_ppo": Asked(3, 0.90, 45.0)}
 
 
@@ -36,7 +37,8 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        return self.successes / self.episodes
+        """Of all that were asked for: a lost episode is not a success."""
+        return self.successes / EPISODES
 
 
 def outcome_of(folder: Path) -> Outcome | None:
@@ -50,9 +52,9 @@ def outcome_of(folder: Path) -> Outcome | None:
 
 
 def train(experiment: str, seed: int, folder: Path) -> Outcome:
-    words = [f"resume={folder}"] if (folder / "checkpoints").is_dir() else [
-        f"experiment={experiment}", f"seed={seed}", f"run_dir={folder}", "film=0"
-    ]  # fmt: skip
+    words = [f"experiment={experiment}", f"seed={seed}", f"run_dir={folder}", "film=0", f"evaluate={EPISODES}"]
+    if outcome_of(folder) is None and folder.exists():
+        sys.exit(f"{folder} holds an unfinished run, whose time would not be known; nothing was measured. Remove it.")
     if outcome_of(folder) is None:
         CONSOLE.print(f"training {experiment} with seed {seed}")
         subprocess.run([sys.executable, "-m", "embodied.cli", "train", *words], check=True, stdout=subprocess.DEVNULL)

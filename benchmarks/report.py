@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -84,4 +85,6 @@ def finish(benchmark: str, targets: Sequence[Target]) -> None:
     listed = [
         {key: value for key, value in asdict(t).items() if key != "note" or value} | {"met": t.met} for t in targets
     ]
+    for row in listed:
+        row["value"] = None if row["value"] in (math.inf, -math.inf) else row["value"]
     print(json.dumps({"benchmark": benchmark, "targets": listed}), flush=True)

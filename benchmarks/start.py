@@ -91,7 +91,7 @@ def main() -> None:
         [
             Target("embodied --help", helps.median, "s", 1.0, "most"),
             Target("embodied train to the first environment step", starts.median, "s", 15.0, "most"),
-            Target("memory of the default run", memory.high, "GB", 6.0, "most"),
+            Target("memory of the default run", memory.high or None, "GB", 6.0, "most"),
         ],
     )
 

@@ -109,7 +109,7 @@ def recipe_class(target: Any, path: str) -> type:
 
 def _may_import(module: str) -> bool:
     """Ours, already imported by whoever runs this, or trusted by name."""
-    trusted = {*NAMES, *os.environ.get("EMBODIED_MODULES", "").split(",")}
+    trusted = {*NAMES, *filter(None, os.environ.get("EMBODIED_MODULES", "").split(","))}
     return module in sys.modules or module.partition(".")[0] in trusted or module in trusted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -36,10 +37,12 @@ class Interrupt:
 
     def __call__(self, *_: object) -> None:
         if self.asked:
-            print("stopped at once; the last checkpoint is kept", flush=True)
-            os._exit(130)  # children end with us; waiting for them would not be at once
+            os.write(1, b"\x1b[?25hstopped at once; the last checkpoint is kept\n")  # and show the cursor again
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(130)  # waiting for threads and stages would not be at once
         self.asked = True
-        print("\nstopping after this iteration; again to stop at once", flush=True)
+        os.write(1, b"\nstopping after this iteration; again to stop at once\n")
 
 
 def main(argv: list[str]) -> int:
@@ -54,33 +57,35 @@ def main(argv: list[str]) -> int:
                 f"resume continues a run as it was, so {[w for w in argv if w not in resume]} cannot be changed; "
                 f"nothing was started. Give resume=RUN_FOLDER alone."
             )
-        folder = Path(resume[0].removeprefix("resume="))
-        checkpoint = checkpoints.latest(folder)
-        folder = checkpoint.parent.parent
-        return run(read_run(folder), folder, checkpoint)
+        named = Path(resume[0].removeprefix("resume="))
+        folder = checkpoints.latest(named).parent.parent
+        return run(read_run(folder), folder, named)
     training: Training = compose_recipe("train", argv)
     name = next((word.partition("=")[2] for word in argv if word.startswith("experiment=")), "train")
     folder = Path(training.run_dir) if training.run_dir else default_folder(name, training.seed)
     return run(training, folder, None)
 
 
-def run(training: Training, folder: Path, checkpoint: Path | None) -> int:
-    """Train to the end, or from `checkpoint` to the end; 0 when finished, 130 when stopped by Ctrl-C."""
+def run(training: Training, folder: Path, resume: Path | None) -> int:
+    """Train to the end, from scratch or from what `resume` names; 0 when finished, 130 when stopped by Ctrl-C."""
     began = time.monotonic()
-    loaded = checkpoints.load(checkpoint) if checkpoint else None
-    if loaded is None:
-        check_free(folder)
     print(f"run folder {folder}; starting the simulator", flush=True)
     with ExitStack() as stack:
+        loaded = None
+        if resume is None:
+            check_free(folder)
+        else:
+            stack.enter_context(locked(folder))
+            loaded = checkpoints.load(checkpoints.latest(resume))
         loop = Loop(training)
         stack.callback(loop.close)
         if loaded is None:
             create(folder, training)
-        stack.enter_context(locked(folder))
-        if loaded is not None:
+            stack.enter_context(locked(folder))
+        else:
             exact = loop.load(loaded)
-            cut_back(folder, loaded.facts["logs"])
             checkpoints.set_aside_newer(loaded.folder)
+            cut_back(folder, loaded.facts["logs"])
             print(_continued(loaded.folder, loop, exact), flush=True)
         logger = Logger(folder, wandb=training.wandb, resumed_at=loop.env_steps if loaded else None)
         stack.callback(logger.close)

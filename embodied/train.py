@@ -137,7 +137,13 @@ class Loop:
             )
         weights = {f"policy/{name}": x for name, x in checkpoint.tensors["weights"].items()}
         self.learner.call(Learner.load, {**checkpoint.tensors["learner"], **weights}).result()
-        exact = self.sampler.call(Collector.resume, checkpoint.tensors["sampler"]).result()
+        try:
+            exact = self.sampler.call(Collector.resume, checkpoint.tensors["sampler"]).result()
+        except (KeyError, RuntimeError):
+            raise CheckpointError(
+                f"the checkpoint {checkpoint.folder} was saved with another number of processes or on another kind of "
+                f"device; nothing was continued. `embodied evaluate` can still use it."
+            ) from None
         facts = checkpoint.facts
         self.iteration, self.env_steps, self.wall_s = facts["iteration"], facts["env_steps"], facts["wall_s"]
         self.recent.extend((once, at_end) for once, at_end in facts["recent"])

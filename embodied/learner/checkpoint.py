@@ -26,7 +26,7 @@ from torch import Tensor
 from embodied.errors import CheckpointError
 from embodied.types import Array, Spec
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 Groups = Mapping[str, Mapping[str, Tensor]]
 
@@ -98,7 +98,7 @@ def all_in(run: Path) -> list[Path]:
 
 def latest(path: Path) -> Path:
     """`path` itself when it is a checkpoint, else the newest checkpoint of the run folder `path`."""
-    if (path / MANIFEST).is_file() or path.parent.name == "checkpoints":
+    if (path / MANIFEST).is_file() or (path.parent.name == "checkpoints" and not (path / "config.yaml").is_file()):
         return path
     found = all_in(path)
     if not found:
@@ -112,7 +112,11 @@ def latest(path: Path) -> Path:
 def set_aside_newer(checkpoint: Path) -> list[Path]:
     """Hide the checkpoints after `checkpoint`, which a run that continues from there will write anew."""
     newer = [path for path in all_in(_run_of(checkpoint)) if path.name > checkpoint.name]
-    return [path.rename(path.with_name(f".{path.name}.aside")) for path in newer]
+    aside = [path.with_name(f".{path.name}.aside") for path in newer]
+    for path, hidden in zip(newer, aside, strict=True):
+        shutil.rmtree(hidden, ignore_errors=True)  # of an earlier rollback
+        path.rename(hidden)
+    return aside
 
 
 def prune(run: Path, keep: int) -> None:

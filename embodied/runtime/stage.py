@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,6 +74,7 @@ class ProcessStage(Generic[T]):
     def _answer(self, name: str) -> Any:
         found = self._child.hear(self.timeout_s)
         if found is None:
+            self._child.stop()  # a late answer must not be taken for that of the next call
             raise StageError(
                 f"the process of {self.name} died or stayed silent for {self.timeout_s:.0f} s during `{name}`; its "
                 f"work since the last answer is lost. Its last words: {self._child.last_words()}"
@@ -102,4 +104,12 @@ def _outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, Exception |
         return function(*args), None
     except Exception as error:  # the boundary of a process: the caller raises it
         traceback.print_exc()
-        return None, error
+        return None, error if _travels(error) else StageError(f"{type(error).__name__}: {error}")
+
+
+def _travels(error: Exception) -> bool:
+    """Whether it can be pickled here and unpickled there."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # an exception's own constructor may raise anything
+        return False

@@ -14,18 +14,21 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from embodied.config import recipe
 from embodied.errors import EmbodiedError, EnvProcessError, StageError
 from embodied.runtime.stage import ProcessStage
 from embodied.sampler.assemble import check_finite, join
-from embodied.sampler.recorder import Recorder
+from embodied.sampler.recorder import Label, Recorder, label_of
 from embodied.sampler.sampler import Sampler, SamplerRecipe
 from embodied.types import Episode, Metrics, Spec, Trajectory, Weights
 
 log = logging.getLogger(__name__)
-MAX_DEATHS, MAX_DEATHS_IN_A_ROW = 20, 3
+MAX_DEATHS, MAX_DEATHS_IN_A_ROW = 20, 3  # of all processes, and of one without a finished rollout
+PATIENCE_S, STEP_PATIENCE_S = 600.0, 5.0  # for a rollout, and more for each decision of one environment
+Harvest = tuple[Trajectory, Metrics]
 
 
 @recipe
@@ -41,11 +44,14 @@ class Farm:
 
     def __init__(self, r: FarmRecipe) -> None:
         self.recipes = list(r.samplers)
-        self.stages = [self._launch(index) for index in range(len(self.recipes))]
+        self.stages: list[ProcessStage[Sampler]] = []
+        self.deaths, self.in_a_row = 0, [0] * len(self.recipes)
         self.weights: Weights | None = None
-        self.last: Trajectory | None = None
-        self.deaths, self.in_a_row = 0, 0
+        self.loading: list[Future[None]] = []
+        self.seconds: Metrics = {}
         try:
+            for index in range(len(self.recipes)):
+                self.stages.append(self._launch(index))
             for stage in self.stages:
                 stage.ready()
             specs = [stage.call(Sampler.spec).result() for stage in self.stages]
@@ -54,25 +60,30 @@ class Farm:
             raise
         self.sizes = [spec.num_envs for spec in specs]
         self._spec = replace(specs[0], num_envs=sum(self.sizes))
+        self.labels = [Label(env=n, index=n) for n in range(self._spec.num_envs)]  # of the running episodes
         self.recorder, self.finished = Recorder(self._spec.num_envs), list[Episode]()
 
     def spec(self) -> Spec:
         return self._spec
 
     def load(self, weights: Weights) -> None:
-        self.weights = weights
-        for stage in self.stages:
-            stage.call(Sampler.load, weights)
+        self.weights = Weights(weights.version, {name: x.cpu() for name, x in weights.state.items()})
+        self.loading = [stage.call(Sampler.load, self.weights) for stage in self.stages]
 
     def collect(self, decisions: int) -> Trajectory:
         """T = `decisions` chunks from each of the N environments."""
-        started = [stage.call(Sampler.collect, decisions) for stage in self.stages]
-        parts = [self._part(index, future, decisions) for index, future in enumerate(started)]
-        self.in_a_row = 0
-        self.last = join(parts)
-        check_finite(self.last)
-        self.finished += self.recorder.take(self.last)
-        return self.last
+        for stage, size in zip(self.stages, self.sizes, strict=True):
+            stage.timeout_s = PATIENCE_S + STEP_PATIENCE_S * decisions * size
+        started = [stage.call(Sampler.harvest, decisions) for stage in self.stages]
+        found = [self._part(index, future, decisions) for index, future in enumerate(started)]
+        self.in_a_row = [0] * len(self.stages)
+        rows = [seconds for _, seconds in found]
+        self.seconds = {name: self.seconds.get(name, 0.0) + sum(r[name] for r in rows) / len(rows) for name in rows[0]}
+        trajectory = join([part for part, _ in found])
+        check_finite(trajectory)
+        self.finished += self.recorder.take(trajectory)
+        self.labels = [label_of(trajectory, -1, n) for n in range(self._spec.num_envs)]
+        return trajectory
 
     def episodes(self) -> list[Episode]:
         """Records of the episodes that ended since the last call."""
@@ -81,22 +92,27 @@ class Farm:
 
     def timing(self) -> Metrics:
         """Seconds spent in each part since the last call, mean over the processes."""
-        rows = [stage.call(Sampler.timing).result() for stage in self.stages]
-        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        seconds, self.seconds = self.seconds, {}
+        return seconds
 
     def state(self) -> dict[str, Tensor]:
-        states = [stage.call(Sampler.state).result() for stage in self.stages]
-        named = {f"{index}/{name}": x for index, state in enumerate(states) for name, x in state.items()}
-        return named | {"running": self.recorder.state()}
+        """Of every sampler; one that died since its last rollout is rebuilt first."""
+        named: dict[str, Tensor] = {}
+        for index in range(len(self.stages)):
+            named |= {f"{index}/{name}": x for name, x in self._state(index).items()}
+        return named | {"running": self.recorder.state(), "deaths": torch.tensor(self.deaths)}
 
     def resume(self, state: Mapping[str, Tensor]) -> bool:
         """Continue every sampler; whether every observation came out the same."""
         self.recorder.load(state["running"])
+        self.deaths = int(state["deaths"])
         started: list[Future[bool]] = []
+        self.labels = []
         for index, stage in enumerate(self.stages):
             prefix = f"{index}/"
             own = {name.removeprefix(prefix): x for name, x in state.items() if name.startswith(prefix)}
             started.append(stage.call(Sampler.resume, own))
+            self.labels += self._labels_in(own, len(self.labels))
         return all([future.result() for future in started])
 
     def close(self) -> None:
@@ -106,36 +122,57 @@ class Farm:
     def _launch(self, index: int) -> ProcessStage[Sampler]:
         return ProcessStage(self.recipes[index], name=f"sampler-{index}")
 
-    def _part(self, index: int, future: Future[Trajectory], decisions: int) -> Trajectory:
+    def _part(self, index: int, future: Future[Harvest], decisions: int) -> Harvest:
         try:
+            if self.loading:
+                self.loading[index].result()
             return future.result()
         except StageError as error:
             self._rebuild(index, error)
         except EmbodiedError:
             raise  # a sentence for the user, which a new process would only repeat
         except Exception as error:  # whatever a simulator raises counts as its death
-            self._rebuild(index, StageError(f"the simulator in process {index} raised {error!r}."))
-        return self._part(index, self.stages[index].call(Sampler.collect, decisions), decisions)
+            self._rebuild(index, StageError(f"the sampler in process {index} raised {error!r}."))
+        return self._part(index, self.stages[index].call(Sampler.harvest, decisions), decisions)
+
+    def _state(self, index: int) -> dict[str, Tensor]:
+        try:
+            return self.stages[index].call(Sampler.state).result()
+        except StageError as error:
+            self._rebuild(index, error)
+            return self._state(index)
 
     def _rebuild(self, index: int, error: StageError) -> None:
         """A new process whose episodes begin after those that were lost, and with noise of its own."""
-        self.deaths, self.in_a_row = self.deaths + 1, self.in_a_row + 1
-        if self.deaths > MAX_DEATHS or self.in_a_row > MAX_DEATHS_IN_A_ROW:
+        self.deaths, self.in_a_row[index] = self.deaths + 1, self.in_a_row[index] + 1
+        if self.deaths > MAX_DEATHS or self.in_a_row[index] > MAX_DEATHS_IN_A_ROW:
             raise EnvProcessError(
-                f"{error} It died {self.in_a_row} times without a finished rollout ({self.deaths} deaths in all); the "
-                f"run stops and its last checkpoint is kept."
+                f"{error} It died {self.in_a_row[index]} times without a finished rollout ({self.deaths} deaths in "
+                f"all); the run stops and its last checkpoint is kept."
             ) from None
         log.warning("%s It is rebuilt (death %d).", error, self.deaths)
-        first, size, total = sum(self.sizes[:index]), self.sizes[index], self._spec.num_envs
-        counts = (0,) * size
-        if self.last is not None:
-            counts = tuple((self.last.episode[-1, first : first + size] // total).tolist())
-            self.finished += self.recorder.lose(self.last, first, size)
-        self.recipes[index] = replace(
-            self.recipes[index], counts=tuple(c + self.in_a_row for c in counts), deaths=self.deaths
-        )
+        first = sum(self.sizes[:index])
+        own = self.labels[first : first + self.sizes[index]]
+        self.finished += self.recorder.lose(own)
+        counts = tuple(label["index"] // self._spec.num_envs + self.in_a_row[index] for label in own)
+        self.recipes[index] = replace(self.recipes[index], counts=counts, deaths=self.deaths)
         self.stages[index].close()
         self.stages[index] = self._launch(index)
-        self.stages[index].ready()
-        if self.weights is not None:
-            self.stages[index].call(Sampler.load, self.weights).result()
+        try:
+            self.stages[index].ready()
+            if self.weights is not None:
+                self.stages[index].call(Sampler.load, self.weights).result()
+        except StageError as again:
+            self._rebuild(index, again)
+        if self.loading:
+            self.loading[index] = Future()
+            self.loading[index].set_result(None)
+
+    def _labels_in(self, state: Mapping[str, Tensor], first: int) -> list[Label]:
+        """Labels of the episodes that a saved sampler was running, its first environment being `first`."""
+        total = self._spec.num_envs
+        rows = zip(state["counts"].tolist(), state["drawn"].tolist(), strict=True)
+        return [
+            Label(env=first + n, index=count * total + first + n, task=task, initial_state=initial_state, seed=seed)
+            for n, (count, (task, initial_state, seed)) in enumerate(rows)
+        ]

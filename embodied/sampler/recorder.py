@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -32,6 +33,16 @@ class Running:
                 self.success_once, self.first_success = True, self.steps
 
 
+class Label(TypedDict):
+    """Which episode it is."""
+
+    env: int
+    index: int
+    task: NotRequired[int]
+    initial_state: NotRequired[int]
+    seed: NotRequired[int]
+
+
 class Recorder:
     def __init__(self, num_envs: int) -> None:
         self.running = [Running() for _ in range(num_envs)]
@@ -47,13 +58,14 @@ class Recorder:
             for reward, steps, once, end, first in state.tolist()
         ]
 
-    def lose(self, r: Trajectory, first: int, size: int) -> list[Episode]:
-        """Records of the episodes that were running after `r` in environments `first` .. `first + size`, now lost."""
+    def lose(self, labels: list[Label]) -> list[Episode]:
+        """Records of the running episodes with these labels, which are now lost."""
         records = []
-        for n in range(first, first + size):
-            if self.running[n].steps:
-                records.append(_record(self.running[n], _key(r, -1, n), terminated=False, lost=True))
-            self.running[n] = Running()
+        for label in labels:
+            running = self.running[label["env"]]
+            if running.steps:
+                records.append(_record(running, label, terminated=False, lost=True))
+            self.running[label["env"]] = Running()
         return records
 
     def take(self, r: Trajectory) -> list[Episode]:
@@ -67,19 +79,29 @@ class Recorder:
             for n, running in enumerate(self.running):
                 running.take(reward[t, n], valid[t, n], success[t, n])
                 if ended[t, n]:
-                    records.append(_record(running, _key(r, t, n), terminated=terminated[t, n], lost=lost[t, n]))
+                    records.append(_record(running, label_of(r, t, n), terminated=terminated[t, n], lost=lost[t, n]))
                     self.running[n] = Running()
         return records
 
 
-def _key(r: Trajectory, t: int, n: int) -> dict[str, int]:
-    labels = {"index": r.episode, "task": r.task, "initial_state": r.initial_state, "seed": r.seed}
-    return {"env": n} | {name: int(x[t, n]) for name, x in labels.items()}
+def label_of(r: Trajectory, t: int, n: int) -> Label:
+    """Of the episode that environment n played at decision t."""
+    return Label(
+        env=n,
+        index=int(r.episode[t, n]),
+        task=int(r.task[t, n]),
+        initial_state=int(r.initial_state[t, n]),
+        seed=int(r.seed[t, n]),
+    )
 
 
-def _record(running: Running, key: dict[str, int], *, terminated: bool, lost: bool) -> Episode:
+def _record(running: Running, label: Label, *, terminated: bool, lost: bool) -> Episode:
     return Episode(
-        **key,
+        index=label["index"],
+        env=label["env"],
+        task=label.get("task", -1),
+        initial_state=label.get("initial_state", -1),
+        seed=label.get("seed", -1),
         steps=running.steps,
         reward=running.reward,
         success_once=running.success_once,

@@ -128,6 +128,12 @@ class Sampler:
         self.finished += self.recorder.take(trajectory)
         return trajectory
 
+    def harvest(self, decisions: int) -> tuple[Trajectory, Metrics]:
+        """A rollout and its timing at once, for a `Farm`, which keeps the records of episodes itself."""
+        trajectory = self.collect(decisions)
+        self.finished.clear()
+        return trajectory, self.timing()
+
     def episodes(self) -> list[Episode]:
         """Records of the episodes that ended since the last call."""
         finished, self.finished = self.finished, []

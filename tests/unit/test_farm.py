@@ -130,3 +130,41 @@ def test_a_sampler_that_always_dies_ends_the_run_with_its_last_words():
 def test_an_error_while_building_is_the_sentence_of_the_builder():
     with pytest.raises(ConfigError, match="no task `Pendulumm-v1`"):
         collector_recipe(training(GymnasiumRecipe(task="Pendulumm-v1", num_envs=2, processes=2))).build()
+
+
+def test_a_death_right_after_a_resume_loses_the_running_episode_and_begins_a_later_one(tmp_path):
+    dies = CountingRecipe(num_envs=1, max_steps=50, breaks="exit", breaks_at=21, once=str(tmp_path / "died"))
+    one = built(Shards(processes=2, broken=dies, num_envs=3, max_steps=50))
+    before = one.collect(8)
+    state = one.state()
+    one.close()
+    two = built(Shards(processes=2, broken=dies, num_envs=3, max_steps=50))
+    two.resume(state)
+    after = two.collect(8)  # the third environment dies at its 21st action
+    lost = [(episode.env, episode.index, episode.steps) for episode in two.episodes() if episode.lost]
+    assert lost == [(2, int(before.episode[-1, 2]), 16)]
+    assert after.episode[0, 2] > before.episode[-1, 2]
+    two.close()
+
+
+def test_a_process_killed_between_two_rollouts_is_rebuilt_at_the_next_call():
+    farm = built(Shards(processes=2))
+    farm.collect(4)
+    farm.stages[1]._child.process.kill()
+    farm.stages[1]._child.process.join()
+    assert set(farm.timing()) == {"act", "step", "reset", "observe"}
+    farm.state()
+    assert farm.collect(4).valid.any()
+    assert farm.deaths == 1
+    farm.close()
+
+
+def test_one_death_of_each_of_many_processes_does_not_end_the_run():
+    farm = built(Shards(processes=5))
+    farm.collect(2)
+    for stage in farm.stages:
+        stage._child.process.kill()
+        stage._child.process.join()
+    farm.collect(2)
+    assert farm.deaths == 5
+    farm.close()
