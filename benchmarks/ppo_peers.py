@@ -23,7 +23,7 @@ import gymnasium
 import torch
 
 from benchmarks.peers.plain_loop import PlainLoop
-from benchmarks.report import Spread, Target, alternate, finish, ratios, table
+from benchmarks.report import CONSOLE, Spread, Target, alternate, finish, ratios, table
 from embodied.algorithms.ppo import PPO
 from embodied.environment import prepare
 from embodied.train import Loop, Training
@@ -191,6 +191,8 @@ def seconds_to(rate: float, build: Callable[[Settings], Runner], seed: int, limi
         if len(last) == 100 and sum(last) >= 100 * rate:
             break
     runner.close()
+    found = f"after {spent:.0f} s, {runner.steps:,} steps" if spent < limit_s else f"not within {limit_s:.0f} s"
+    CONSOLE.print(f"{type(runner).__name__}, seed {seed}: {100 * rate:.0f} % of the last 100 episodes {found}")
     return spent if spent < limit_s else math.inf
 
 
