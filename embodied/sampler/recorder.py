@@ -24,13 +24,16 @@ class Running:
     first_success: int | None = None
 
     def take(self, reward: NDArray[np.float32], valid: NDArray[np.bool_], success: NDArray[np.bool_]) -> None:
-        """One decision, each (K,)."""
-        for k in range(int(valid.sum())):
-            self.steps += 1
-            self.reward += float(reward[k])
-            self.success_at_end = bool(success[k])
-            if self.success_at_end and not self.success_once:
-                self.success_once, self.first_success = True, self.steps
+        """Some decisions, each (t, K). Rewards add up one by one, so that no cut between rollouts changes the sum."""
+        counted = valid.ravel()
+        if not counted.any():
+            return
+        rewards, solved = reward.ravel()[counted].astype(np.float64), success.ravel()[counted]
+        self.reward = float(np.cumsum(np.concatenate([[self.reward], rewards]))[-1])
+        if solved.any() and not self.success_once:
+            self.success_once, self.first_success = True, self.steps + int(solved.argmax()) + 1
+        self.steps += len(solved)
+        self.success_at_end = bool(solved[-1])
 
 
 class Label(TypedDict):
@@ -74,14 +77,17 @@ class Recorder:
         terminated = r.terminated.any(dim=2).cpu().numpy()  # (T, N)
         ended = terminated | r.truncated.cpu().numpy()
         lost = ~valid.any(axis=2)
-        records = []
-        for t in range(len(reward)):
-            for n, running in enumerate(self.running):
-                running.take(reward[t, n], valid[t, n], success[t, n])
-                if ended[t, n]:
-                    records.append(_record(running, label_of(r, t, n), terminated=terminated[t, n], lost=lost[t, n]))
-                    self.running[n] = Running()
-        return records
+        found: list[tuple[int, int, Episode]] = []
+        for n in range(ended.shape[1]):
+            begins = 0
+            for t in ended[:, n].nonzero()[0].tolist():
+                rows = slice(begins, t + 1)
+                self.running[n].take(reward[rows, n], valid[rows, n], success[rows, n])
+                record = _record(self.running[n], label_of(r, t, n), terminated=terminated[t, n], lost=lost[t, n])
+                found.append((t, n, record))
+                self.running[n], begins = Running(), t + 1
+            self.running[n].take(reward[begins:, n], valid[begins:, n], success[begins:, n])
+        return [record for _, _, record in sorted(found, key=lambda row: row[:2])]
 
 
 def label_of(r: Trajectory, t: int, n: int) -> Label:

@@ -100,9 +100,18 @@ class Sampler:
         self.policy.load_state_dict(dict(weights.state))
         self.version = weights.version
 
-    @torch.no_grad()
     def collect(self, decisions: int) -> Trajectory:
         """T = `decisions` chunks from each of the N environments."""
+        trajectory = self._play(decisions)
+        self.finished += self.recorder.take(trajectory)
+        return trajectory
+
+    def harvest(self, decisions: int) -> tuple[Trajectory, Metrics]:
+        """A rollout and its timing at once, for a `Farm`, which keeps the records of episodes itself."""
+        return self._play(decisions), self.timing()
+
+    @torch.no_grad()
+    def _play(self, decisions: int) -> Trajectory:
         everyone = torch.ones_like(self.steps, dtype=torch.bool)
         self._begin()
         frames = {
@@ -125,14 +134,7 @@ class Sampler:
         endings.append(Ending.of(decisions - 1, everyone & ~ended, self.env.observe()))
         trajectory = assemble(frames, rows, endings, self._value, self.version)
         check_finite(trajectory)
-        self.finished += self.recorder.take(trajectory)
         return trajectory
-
-    def harvest(self, decisions: int) -> tuple[Trajectory, Metrics]:
-        """A rollout and its timing at once, for a `Farm`, which keeps the records of episodes itself."""
-        trajectory = self.collect(decisions)
-        self.finished.clear()
-        return trajectory, self.timing()
 
     def episodes(self) -> list[Episode]:
         """Records of the episodes that ended since the last call."""
