@@ -2,8 +2,8 @@
 
     python benchmarks/ppo_peers.py [rounds=7] [seeds=3]
 
-Equal task, number of environments, network (no normalization), rollout, epochs, minibatches, learning rate, discounts
-and weight of the value loss (theirs multiplies a whole squared error, ours half of one). Speed: all three
+Equal task, number of environments, network, observation normalization, rollout, epochs, minibatches, learning rate,
+discounts and weight of the value loss (theirs multiplies a whole squared error, ours half of one). Speed: all three
 are alive, and take turns at one iteration (collect and learn); ratios are of the same round. Learning: one after the
 other, wall time until 90 % of the last 100 training episodes succeeded, and only the time spent iterating counts.
 """
@@ -64,7 +64,7 @@ class Ours:
             simulator=ManiSkillRecipe(
                 task=TASK, num_envs=s.num_envs, processes=2, backend="cpu", terminate_on_success=False, control=CONTROL
             ),
-            policy=MLPRecipe(hidden=s.hidden, initial_std=s.initial_std, normalize=False),
+            policy=MLPRecipe(hidden=s.hidden, initial_std=s.initial_std),
             algorithm=PPO(
                 gamma=s.gamma, lam=s.lam, epochs=s.epochs, minibatches=s.rollout * s.num_envs // s.minibatch,
                 clip_low=s.clip, clip_high=s.clip,
@@ -94,9 +94,10 @@ class SB3:
 
     def __init__(self, s: Settings) -> None:
         import stable_baselines3
-        from stable_baselines3.common.vec_env import SubprocVecEnv
+        from stable_baselines3.common.vec_env import SubprocVecEnv, VecNormalize
 
-        self.env = SubprocVecEnv([partial(make, index) for index in range(s.num_envs)], start_method="spawn")
+        processes = SubprocVecEnv([partial(make, index) for index in range(s.num_envs)], start_method="spawn")
+        self.env = VecNormalize(processes, norm_reward=False)
         network = {
             "net_arch": list(s.hidden), "activation_fn": torch.nn.Tanh, "log_std_init": math.log(s.initial_std),
         }  # fmt: skip

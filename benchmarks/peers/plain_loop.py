@@ -24,7 +24,8 @@ class PlainLoop:
         self.outcomes: list[bool] = []  # success of finished episodes
         s = settings
         torch.manual_seed(s.seed)
-        self.envs = gymnasium.vector.AsyncVectorEnv(self.makers, context="spawn")
+        processes = gymnasium.vector.AsyncVectorEnv(self.makers, context="spawn")
+        self.envs = gymnasium.wrappers.vector.NormalizeObservation(processes)
         first: Any = self.envs
         inputs, outputs = first.single_observation_space.shape[0], first.single_action_space.shape[0]
         self.actor = mlp((inputs, *s.hidden, outputs), last_gain=0.01)
