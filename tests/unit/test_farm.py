@@ -1,5 +1,7 @@
 """Samplers in processes of their own give what one sampler gives, and survive the death of one."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -43,7 +45,7 @@ def training(simulator, **named):
     return Training(simulator=simulator, policy=policy, algorithm=PPO(), rollout=8, device="cpu", **named)
 
 
-def built(simulator, **named):
+def built(simulator, **named) -> Any:
     """With weights that depend on nothing: before the first `load` every sampler has its own."""
     run = training(simulator, **named)
     collector = collector_recipe(run).build()
