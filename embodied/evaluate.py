@@ -177,7 +177,11 @@ def main(argv: list[str]) -> int:
     if not path.is_dir():
         raise ConfigError(f"there is no folder {path}; nothing was evaluated.")
     e, policy = load_evaluation(path, argv[1:])
-    out = Path(e.out) if e.out else _run_of(path) / "evaluation" / time.strftime("%Y%m%d-%H%M%S")
+    out = (
+        Path(e.out)
+        if e.out
+        else checkpoints.run_of(checkpoints.latest(path)) / "evaluation" / time.strftime("%Y%m%d-%H%M%S")
+    )
     with Progress() as bar:
         task = bar.add_task("episodes", total=e.episodes * len(e.seeds))
         result = evaluate(e, policy, progress=lambda done: bar.update(task, completed=done))
@@ -187,7 +191,3 @@ def main(argv: list[str]) -> int:
     if e.film:
         print(f"video: {make_film(e, policy, out / 'video.mp4')}")
     return 0
-
-
-def _run_of(path: Path) -> Path:
-    return path.parent.parent if path.parent.name == "checkpoints" else path

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
                 f"nothing was started. Give resume=RUN_FOLDER alone."
             )
         named = Path(resume[0].removeprefix("resume="))
-        folder = checkpoints.latest(named).parent.parent
+        folder = checkpoints.run_of(checkpoints.latest(named))
         return run(read_run(folder), folder, named)
     training: Training = compose_recipe("train", argv)
     name = next((word.partition("=")[2] for word in argv if word.startswith("experiment=")), "train")

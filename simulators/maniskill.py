@@ -35,7 +35,7 @@ class ManiSkillRecipe:
     task: str = "PushCube-v1"  # any id that ManiSkill registers
     num_envs: Count = 8
     processes: Natural = 2  # on the CPU backend; 0 keeps all environments in this process
-    backend: Literal["auto", "cpu", "gpu"] = "auto"  # auto: gpu where CUDA is
+    backend: Literal["auto", "cpu", "gpu"] = "auto"  # auto: gpu where CUDA and SAPIEN's GPU physics are
     obs: Literal["state", "rgb", "rgbd"] = "state"
     image_size: Count = 128  # pixels, of every camera
     control: str | None = "pd_joint_delta_pos"  # controller; null takes the robot's default

@@ -65,7 +65,7 @@ def save(folder: Path, tensors: Groups, facts: Mapping[str, Any]) -> Path:
         shutil.rmtree(part, ignore_errors=True)
         raise CheckpointError(
             f"the checkpoint {folder.name} could not be written ({error}); nothing half-written is left and earlier "
-            f"checkpoints in {folder.parent} are kept. Free disk space, then continue with resume={_run_of(folder)}."
+            f"checkpoints in {folder.parent} are kept. Free disk space, then continue with resume={run_of(folder)}."
         ) from None
     return folder
 
@@ -111,7 +111,7 @@ def latest(path: Path) -> Path:
 
 def set_aside_newer(checkpoint: Path) -> list[Path]:
     """Hide the checkpoints after `checkpoint`, which a run that continues from there will write anew."""
-    newer = [path for path in all_in(_run_of(checkpoint)) if path.name > checkpoint.name]
+    newer = [path for path in all_in(run_of(checkpoint)) if path.name > checkpoint.name]
     aside = [path.with_name(f".{path.name}.aside") for path in newer]
     for path, hidden in zip(newer, aside, strict=True):
         shutil.rmtree(hidden, ignore_errors=True)  # of an earlier rollback
@@ -150,14 +150,15 @@ def spec_from(facts: Mapping[str, Any]) -> Spec:
 
 
 def _damaged(folder: Path, why: str) -> str:
-    others = [path for path in all_in(_run_of(folder)) if path != folder]
+    others = [path for path in all_in(run_of(folder)) if path != folder]
     hint = (
         f"An earlier one is {others[-1]}: name it in place of the run folder." if others else "There is no other one."
     )
     return f"the checkpoint {folder} is incomplete or damaged ({why}); nothing was loaded. {hint}"
 
 
-def _run_of(folder: Path) -> Path:
+def run_of(folder: Path) -> Path:
+    """The run folder that the checkpoint `folder` lies in."""
     return folder.parent.parent
 
 

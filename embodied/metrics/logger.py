@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Logger:
         self.metrics = (folder / TABLES[0]).open("a")
         self.episodes = (folder / TABLES[1]).open("a", newline="")
         if self.episodes.tell() == 0:
-            self.episodes.write(",".join(COLUMNS) + "\n")
+            self.episodes.write(_line(COLUMNS))
         self.tensorboard = SummaryWriter(
             str(folder / "tensorboard"), purge_step=None if resumed_at is None else resumed_at + 1
         )
@@ -47,7 +47,7 @@ class Logger:
     def log(self, env_steps: int, metrics: Metrics, episodes: list[Episode]) -> None:
         self.metrics.write(json.dumps({"env_steps": env_steps} | metrics) + "\n")
         self.metrics.flush()
-        self.episodes.write(_rows(env_steps, episodes))
+        self.episodes.writelines(_line([env_steps, *asdict(episode).values()]) for episode in episodes)
         self.episodes.flush()
         for name, value in metrics.items():
             self.tensorboard.add_scalar(name, value, env_steps)
@@ -86,20 +86,14 @@ def _size(path: Path) -> int:
 
 
 def write_episodes(path: Path, episodes: list[Episode]) -> None:
-    path.write_text(",".join(COLUMNS[1:]) + "\n" + "".join(row.partition(",")[2] + "\n" for row in _lines(0, episodes)))
+    """The table of an evaluation, where no environment steps are counted."""
+    path.write_text(_line(COLUMNS[1:]) + "".join(_line(asdict(episode).values()) for episode in episodes))
 
 
-def _rows(env_steps: int, episodes: list[Episode]) -> str:
-    return "".join(line + "\n" for line in _lines(env_steps, episodes))
-
-
-def _lines(env_steps: int, episodes: list[Episode]) -> list[str]:
-    lines = []
-    for episode in episodes:
-        text = io.StringIO()
-        csv.writer(text).writerow([env_steps, *asdict(episode).values()])
-        lines.append(text.getvalue().strip())
-    return lines
+def _line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def _wandb_id(folder: Path) -> str:

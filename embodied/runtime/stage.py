@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from embodied.runtime.child import Child
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger(__name__)
 
 
 class LocalStage(Generic[T]):
