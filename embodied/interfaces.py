@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embodied.noise import Noise
@@ -86,6 +88,34 @@ class StatefulEnv(Env, Protocol):
     def set_state(self, mask: Tensor, state: Tensor) -> None:
         """Continue from `state` (N, S) wherever `mask` (N,) is true."""
         ...
+
+
+class Demonstrator(Protocol):
+    """One scene and someone who can solve its tasks: a motion planner, a script, a person. `spec.num_envs` is 1."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def reset(self, task: int, initial_state: int, seed: int) -> None:
+        """Begin an episode of `task`, an index into `spec.tasks`; -1 leaves the initial state to `seed`."""
+        ...
+
+    def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        """Apply one action (A,) in [-1, 1]; reward, terminated, success. Renders nothing."""
+        ...
+
+    def observe(self) -> Mapping[str, NDArray[Any] | Tensor]:
+        """The current observation, without the leading N."""
+        ...
+
+    def demonstrate(self, act: Callable[[NDArray[np.float32]], None]) -> None:
+        """Play the running episode: call `act` with one action (A,) in [-1, 1] after another, and return when done.
+
+        `act` executes (and records) the action. It raises when the episode is over; let that pass.
+        """
+        ...
+
+    def close(self) -> None: ...
 
 
 class Policy(nn.Module, ABC):
@@ -170,6 +200,13 @@ class EnvRecipe(Protocol):
 class ShardedRecipe(Protocol):
     def shards(self) -> Sequence[EnvRecipe]:
         """The same environments, in order, as recipes that each want a process of their own."""
+        ...
+
+
+@runtime_checkable
+class DemonstrableRecipe(Protocol):
+    def demonstrator(self) -> Demonstrator:
+        """One scene of this simulator, in this process, with an expert for its tasks; ConfigError where none is."""
         ...
 
 

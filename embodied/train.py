@@ -17,12 +17,13 @@ from torch import Tensor
 from embodied.config import Count, Natural, NotNegative, Positive, recipe
 from embodied.errors import CheckpointError
 from embodied.interfaces import Algorithm, Collector, EnvRecipe, PolicyRecipe, Recipe, ShardedRecipe, Stage
-from embodied.learner.checkpoint import Checkpoint, spec_facts
+from embodied.learner.checkpoint import Checkpoint
 from embodied.learner.learner import Learner, LearnerRecipe
 from embodied.runtime.stage import LocalStage
 from embodied.sampler.farm import FarmRecipe
 from embodied.sampler.sampler import SamplerRecipe
 from embodied.sampler.starts import Starts
+from embodied.spec import spec_facts
 from embodied.types import Episode, Metrics, Trajectory
 
 RECENT = 100  # episodes over which success while training is reported

@@ -34,13 +34,16 @@ class Array:
 class Spec:
     """What one environment offers, without the leading N."""
 
-    obs: Mapping[str, Array]  # images uint8 (H, W, 3), depth float32 (H, W, 1) in m, vectors float32 (D,)
+    obs: Mapping[str, Array]  # state (D,), rgb/CAMERA uint8 (H, W, 3), depth/CAMERA float32 (H, W, 1) in m,
+    # segmentation/CAMERA int32 (H, W, 1); with several tasks also `task` int64 (), the index of the running one
     action_dim: int  # A
     num_envs: int  # N
     control_hz: float  # rate of single actions, not of decisions
     tasks: tuple[str, ...] = ("",)  # language instruction of each task
     max_steps: int | None = None  # the task's own time limit in actions; the sampler applies it
     device: str = "cpu"  # where its tensors live
+    robot: str = ""  # which arm it is: demonstrations of another one do not fit
+    playable: tuple[tuple[int, ...], ...] | None = None  # N rows: tasks that each environment can play; None: all
 
 
 @dataclass(frozen=True, slots=True)

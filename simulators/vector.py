@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embodied.types import Obs, Spec, Start, Step
+from embodied.types import Array, Obs, Spec, Start, Step
 
 
 class SingleEnv(Protocol):
@@ -24,7 +24,7 @@ class SingleEnv(Protocol):
     spec: Spec
 
     def reset(self, task: int, initial_state: int, seed: int) -> None:
-        """Begin an episode; -1 leaves task or initial state to `seed`."""
+        """Begin an episode of `task`, an index into `spec.tasks`; -1 leaves the initial state to `seed`."""
         ...
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
@@ -47,9 +47,12 @@ class SingleEnv(Protocol):
 
 
 class Vector:
+    """With several tasks, the index of the running one is the observation `task`."""
+
     def __init__(self, make: Callable[[], SingleEnv], num_envs: int) -> None:
         self.envs = [make() for _ in range(num_envs)]
-        self.spec = replace(self.envs[0].spec, num_envs=num_envs)
+        self.spec = replace(with_task(self.envs[0].spec), num_envs=num_envs)
+        self.tasks = len(self.spec.tasks)
         self.ended = np.ones(num_envs, dtype=bool)  # nothing moves before the first reset
         self.stale = np.ones(num_envs, dtype=bool)  # the picture is older than the physics
         self.obs = {
@@ -58,8 +61,12 @@ class Vector:
 
     def reset(self, mask: Tensor, start: Start) -> None:
         for n in mask.nonzero()[:, 0].tolist():
-            self.envs[n].reset(int(start.task[n]), int(start.initial_state[n]), int(start.seed[n]))
+            seed = int(start.seed[n])
+            task = int(start.task[n]) if start.task[n] >= 0 else seed % self.tasks
+            self.envs[n].reset(task, int(start.initial_state[n]), seed)
             self.ended[n], self.stale[n] = False, True
+            if self.tasks > 1:
+                self.obs["task"][n] = task
 
     def step(self, action: Tensor) -> Step:
         executed = action.detach().clamp(-1, 1).numpy()  # (N, K, A)
@@ -100,3 +107,10 @@ class Vector:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def with_task(spec: Spec) -> Spec:
+    """`spec` with the observation `task`, if there is more than one."""
+    if len(spec.tasks) < 2:
+        return spec
+    return replace(spec, obs={**spec.obs, "task": Array((), torch.int64)})

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from embodied.errors import CheckpointError
-from embodied.types import Array, Spec
+from embodied.spec import spec_from
+from embodied.types import Spec
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -123,30 +123,6 @@ def prune(run: Path, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints."""
     for old in all_in(run)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def spec_facts(spec: Spec) -> dict[str, Any]:
-    obs = {name: [list(a.shape), str(a.dtype).removeprefix("torch.")] for name, a in spec.obs.items()}
-    return {
-        "obs": obs,
-        "action_dim": spec.action_dim,
-        "num_envs": spec.num_envs,
-        "control_hz": spec.control_hz,
-        "tasks": list(spec.tasks),
-        "max_steps": spec.max_steps,
-    }
-
-
-def spec_from(facts: Mapping[str, Any]) -> Spec:
-    obs = {name: Array(tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in facts["obs"].items()}
-    return Spec(
-        obs=obs,
-        action_dim=facts["action_dim"],
-        num_envs=facts["num_envs"],
-        control_hz=facts["control_hz"],
-        tasks=tuple(facts["tasks"]),
-        max_steps=facts["max_steps"],
-    )
 
 
 def _damaged(folder: Path, why: str) -> str:

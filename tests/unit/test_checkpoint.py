@@ -9,6 +9,7 @@ from embodied.errors import CheckpointError
 from embodied.learner import checkpoint as checkpoints
 from embodied.learner.learner import load_policy
 from embodied.metrics.logger import cut_back
+from embodied.spec import spec_facts
 from embodied.types import Array, Spec
 from policies.mlp import MLPRecipe
 
@@ -17,7 +18,7 @@ TENSORS = {"weights": {"w": torch.arange(4.0)}, "learner": {"version": torch.ten
 
 
 def write(run, number=1):
-    return checkpoints.save(run / "checkpoints" / f"{number:06d}", TENSORS, {"spec": checkpoints.spec_facts(SPEC)})
+    return checkpoints.save(run / "checkpoints" / f"{number:06d}", TENSORS, {"spec": spec_facts(SPEC)})
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):
