@@ -7,14 +7,14 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@echo 'Add ARGS="..." to train and test: make train ARGS="seed=1", make test ARGS="tests/unit -x".'
 
-setup: ## make .venv with everything that runs here; EXTRAS=maniskill,dev,vla,... for more
+setup: ## make .venv with everything that runs here; EXTRAS=maniskill,dev,hil,... for a choice
 	@scripts/setup.sh
 
 ready:
 	@scripts/setup.sh --quick
 
 train: ready ## train a robot arm to push a cube
-	@.venv/bin/embodied train experiment=push_cube_ppo $(ARGS)
+	@.venv/bin/embodied train experiment=$$(scripts/experiment.sh) $(ARGS)
 
 test: ready ## run the tests
 	@$(python) -m pytest $(ARGS)

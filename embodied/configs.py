@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -37,5 +38,11 @@ def printed() -> dict[Path, str]:
     for path in sorted(config_dir().rglob("*.yaml")):
         header, found, body = path.read_text().partition("_target_: ")
         if found and "\n_target_: " in "\n" + path.read_text():
-            files[path] = header + yaml_of(recipe_class(body.splitlines()[0].strip(), path.stem))
+            files[path] = header + _with_given(yaml_of(recipe_class(body.splitlines()[0].strip(), path.stem)), body)
     return files
+
+
+def _with_given(text: str, body: str) -> str:
+    """`text` with what the file itself says of fields that have no default."""
+    given = dict(re.findall(r"^(\w+): (.+?)(?:  #.*)?$", body, re.MULTILINE))
+    return re.sub(r"^(\w+): \?\?\?", lambda m: f"{m[1]}: {given.get(m[1], '???')}", text, flags=re.MULTILINE)

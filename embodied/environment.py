@@ -18,6 +18,11 @@ DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONSAFEPATH": "1",  # a stranger's folder in the working directory must not answer to our names
 }
+GRAPHICS = {  # what MUJOCO_GL may say where there is no screen, and its library; the first that loads is taken
+    "egl": "libEGL.so.1",  # draws on a GPU whose driver offers it, else in software
+    "osmesa": "libOSMesa.so.8",  # draws in software
+}
+OF_AN_INTERPRETER = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # what leads to its packages
 
 
 def software_driver() -> Path:
@@ -30,17 +35,28 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
+def graphics() -> str | None:
+    """What MuJoCo draws with unless the user says otherwise; None where neither library is installed."""
+    return next((name for name, library in GRAPHICS.items() if loads(library)), None)
+
+
 def prepare() -> None:
     """Set what is not set yet."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    if _loads("libEGL.so.1"):  # else MuJoCo would fail to import even where no picture is wanted
-        os.environ.setdefault("MUJOCO_GL", "egl")
+    if "MUJOCO_GL" not in os.environ and (found := graphics()):
+        os.environ["MUJOCO_GL"] = found  # with none, MuJoCo would fail to import even where no picture is wanted
     if not has_gpu() and software_driver().is_file():
         os.environ.setdefault("VK_ICD_FILENAMES", str(software_driver()))
 
 
-def _loads(library: str) -> bool:
+def variables(python: Path | None) -> dict[str, str]:
+    """Of a child of this process in the interpreter `python` of another environment; None: in this one."""
+    foreign = OF_AN_INTERPRETER if python else ()
+    return {name: value for name, value in os.environ.items() if name not in foreign}
+
+
+def loads(library: str) -> bool:
     try:
         ctypes.CDLL(library)
     except OSError:

@@ -4,6 +4,7 @@ EmbodiedError
   ConfigError             a recipe or an override is wrong; nothing has started
     PackageError          a package is missing, or a stranger's answers to one of our names
   CheckpointError         a checkpoint is damaged, of another architecture, or could not be written
+  DatasetError            recorded episodes are damaged, of another robot, or could not be written
   NonFiniteError          a simulator or a loss produced NaN or infinity; the last good checkpoint is kept
   RatioError              a policy scores its own fresh actions differently than when it acted
   StageError              a stage died; carries its name and its last log lines
@@ -23,6 +24,9 @@ class PackageError(ConfigError): ...
 
 
 class CheckpointError(EmbodiedError): ...
+
+
+class DatasetError(EmbodiedError): ...
 
 
 class NonFiniteError(EmbodiedError): ...

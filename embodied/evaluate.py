@@ -9,14 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from embodied.compose import keys_of, override
 from embodied.config import Count, Natural, from_dict, recipe, to_dict
 from embodied.errors import ConfigError
-from embodied.interfaces import EnvRecipe, Policy, PolicyRecipe
+from embodied.interfaces import Env, EnvRecipe, Policy, PolicyRecipe
 from embodied.learner import checkpoint as checkpoints
 from embodied.learner.learner import load_policy
 from embodied.metrics.logger import write_episodes
@@ -24,8 +24,9 @@ from embodied.metrics.stats import percent, wilson
 from embodied.run_folder import read_config
 from embodied.sampler.film import film
 from embodied.sampler.sampler import Sampler
-from embodied.sampler.starts import Starts
-from embodied.types import Episode
+from embodied.sampler.starts import Jobs, Starts
+from embodied.spec import task_names
+from embodied.types import Episode, Spec
 
 CHECK_EVERY = 10  # decisions between two looks at what has finished
 
@@ -48,39 +49,66 @@ class Result:
     episodes: list[Episode]
     by_seed: dict[int, list[Episode]]
     seconds: float
+    tasks: tuple[str, ...] = ("",)
 
-    def rate(self, what: Literal["success_once", "success_at_end"]) -> tuple[int, int]:
+    def by_task(self) -> dict[int, list[Episode]]:
+        """Whole episodes of each task that was played."""
         whole = [e for e in self.episodes if not e.lost]
-        return sum(getattr(e, what) for e in whole), len(whole)
+        return {task: [e for e in whole if e.task == task] for task in sorted({e.task for e in whole})}
 
 
 def evaluate(e: EvaluationRecipe, policy: Policy, *, progress: Callable[[int], None] = lambda _: None) -> Result:
-    """Play `episodes` for each seed. Episode i of a seed begins alike whatever the number of environments."""
+    """Play `episodes` for each seed, as many of each task. Episode i begins alike with any number of environments."""
     began = time.perf_counter()
     env = e.simulator.build()
     by_seed: dict[int, list[Episode]] = {}
     try:
-        if not (e.max_steps or env.spec.max_steps):
-            raise ConfigError(
-                "this task has no time limit of its own, so an evaluation might never end; nothing was evaluated. Set "
-                "max_steps=..."
-            )
+        check_ends(env.spec, e.max_steps)
         for seed in e.seeds:
             done = sum(map(len, by_seed.values()))
-            starts = Starts(seed=seed, role="evaluate")
-            sampler = Sampler(env, policy, starts, max_steps=e.max_steps, explore=e.actions == "sampled", seed=seed)
-            by_seed[seed] = _play(sampler, e.episodes, lambda n, d=done: progress(d + n))
+            by_seed[seed] = play(
+                env,
+                policy,
+                episodes=e.episodes,
+                seed=seed,
+                max_steps=e.max_steps,
+                explore=e.actions == "sampled",
+                progress=lambda n, d=done: progress(d + n),
+            )
     finally:
         env.close()
-    return Result([x for rows in by_seed.values() for x in rows], by_seed, time.perf_counter() - began)
+    episodes = [x for rows in by_seed.values() for x in rows]
+    return Result(episodes, by_seed, time.perf_counter() - began, env.spec.tasks)
 
 
-def _play(sampler: Sampler, episodes: int, progress: Callable[[int], None]) -> list[Episode]:
-    """The first `episodes` by index, not by time of ending: short ones must not be counted more often."""
+def check_ends(spec: Spec, max_steps: int | None) -> None:
+    if not (max_steps or spec.max_steps):
+        raise ConfigError(
+            "this task has no time limit of its own, so an evaluation might never end; nothing was evaluated. Set "
+            "max_steps=..."
+        )
+
+
+def play(
+    env: Env,
+    policy: Policy,
+    *,
+    episodes: int,
+    seed: int,
+    max_steps: int | None = None,
+    explore: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Episode]:
+    """`episodes` that follow from `seed`, under their numbers; others fill the time until all of them are done."""
+    plan = Jobs.over(env.spec, episodes)
+    jobs = plan.numbers(episodes)  # number of each job by the sampler's index of its episode
+    starts = Starts(seed=seed, role="evaluate", plan=plan)
+    sampler = Sampler(env, policy, starts, max_steps=max_steps, explore=explore, seed=seed)
     found: dict[int, Episode] = {}
-    while len(found) < episodes:
+    while len(found) < len(jobs):
         sampler.collect(CHECK_EVERY)
-        found |= {x.index: x for x in sampler.episodes() if x.index < episodes}
+        ended = [x for x in sampler.episodes() if x.index in jobs]
+        found |= {jobs[x.index]: replace(x, index=jobs[x.index]) for x in ended}
         progress(len(found))
     return [found[index] for index in sorted(found)]
 
@@ -106,34 +134,58 @@ def save_result(folder: Path, e: EvaluationRecipe, result: Result) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for seed, rows in result.by_seed.items():
         write_episodes(folder / f"episodes-seed{seed}.csv", rows)
-    once, trials = result.rate("success_once")
-    at_end, _ = result.rate("success_at_end")
     whole = [x for x in result.episodes if not x.lost]
-    summary: dict[str, Any] = {
-        "success_once": {"successes": once, "episodes": trials, "interval_95": wilson(once, trials)},
-        "success_at_end": {"successes": at_end, "episodes": trials, "interval_95": wilson(at_end, trials)},
-        "return": sum(x.reward for x in whole) / max(1, len(whole)),
-        "steps": sum(x.steps for x in whole) / max(1, len(whole)),
+    summary: dict[str, Any] = _told(whole) | {
         "lost_episodes": len(result.episodes) - len(whole),
         "seconds": result.seconds,
         "evaluation": to_dict(e),
     }
+    if len(result.tasks) > 1:
+        each = {task: _told(rows) for task, rows in result.by_task().items()}
+        for what in ("success_once", "success_at_end"):
+            rates = [told[what]["successes"] / told[what]["episodes"] for told in each.values()]
+            summary[what]["mean_over_tasks"] = sum(rates) / max(1, len(rates))
+        summary["tasks"] = [{"index": task, "task": result.tasks[task]} | told for task, told in each.items()]
+        summary["tasks_not_played"] = [task for task in range(len(result.tasks)) if task not in each]
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
 
 
-def print_result(result: Result) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _told(rows: list[Episode]) -> dict[str, Any]:
+    count = len(rows)
+    once, at_end = sum(x.success_once for x in rows), sum(x.success_at_end for x in rows)
+    return {
+        "success_once": {"successes": once, "episodes": count, "interval_95": wilson(once, count)},
+        "success_at_end": {"successes": at_end, "episodes": count, "interval_95": wilson(at_end, count)},
+        "return": sum(x.reward for x in rows) / max(1, count),
+        "steps": sum(x.steps for x in rows) / max(1, count),
+    }
 
-    table = Table(title="evaluation (rates with 95 % Wilson intervals; first: step of the first success)")
-    for column in ("seed", "success once", "at end", "return", "steps", "first"):
-        table.add_column(column, justify="right", no_wrap=True)
+
+def print_result(result: Result) -> None:
     rows = {str(seed): rows for seed, rows in result.by_seed.items()}
     if len(rows) > 1:
         rows["all"] = result.episodes
+    _print("evaluation (rates with 95 % Wilson intervals; first: step of the first success)", "seed", rows)
+    if len(result.tasks) < 2:
+        return
+    names, by_task = task_names(result.tasks), result.by_task()
+    _print("each task", "task", {names[task]: rows for task, rows in by_task.items()})
+    if len(by_task) < len(names):
+        print(
+            f"{len(names) - len(by_task)} of {len(names)} tasks were not played: episodes is too small for all of them"
+        )
+
+
+def _print(title: str, first: str, rows: dict[str, list[Episode]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in (first, "success once", "at end", "return", "steps", "first"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, episodes in rows.items():
         table.add_row(name, *_cells([x for x in episodes if not x.lost]))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def _cells(rows: list[Episode]) -> list[str]:

@@ -1,6 +1,6 @@
 """The seams of the platform, as structural types: implement the methods, inherit nothing (except `Policy`).
 
-Recipes are told apart by one attribute each (`num_envs`, `chunk`, `gamma`), so a policy in the simulator's place is
+Recipes are told apart by one attribute each (`num_envs`, `chunk`, `storage`), so a policy in the simulator's place is
 refused when the run is composed, not at its first call.
 """
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from embodied.noise import Noise
 from embodied.types import (
     Batch,
+    Chunks,
     Decision,
     Episode,
     Evaluation,
@@ -32,7 +33,7 @@ from embodied.types import (
     Weights,
 )
 
-B = TypeVar("B", Batch, Transitions)
+B = TypeVar("B", Batch, Transitions, Chunks)
 Target = TypeVar("Target", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,6 +140,37 @@ class Policy(nn.Module, ABC):
         Not before: a policy must score its own fresh actions exactly as when it acted (ratio 1).
         """
 
+    def imitate(self, obs: Obs, action: Tensor) -> Tensor:
+        """(B, K) loss of each of the demonstrated actions (B, K, A), with gradients; here: how unlikely it is."""
+        log_prob = self.evaluate(obs, action, {}).log_prob  # (B, U)
+        return -log_prob.unflatten(1, (action.shape[1], -1)).sum(dim=2)
+
+    def calibrate(self, action: Tensor) -> None:
+        """Take demonstrated actions (B, A) as the measure of what this policy says, before it learns anything."""
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """Which task each episode of a run plays: a pure function, so that it travels to whoever needs it."""
+
+    def choose(self, key: tuple[int, int], group: int, count: int) -> tuple[int, int, int]:
+        """Number, task and initial state (-1: none stored) of episode `count` of a group; `key` is seed and role."""
+        ...
+
+
+@runtime_checkable
+class TaskSampler(Protocol):
+    """A recipe that says how often each task is played in training."""
+
+    @property
+    def stay(self) -> int: ...  # episodes in a row on one task
+    @property
+    def adapts(self) -> bool: ...  # whether `shares` follows what was seen
+
+    def shares(self, tasks: Sequence[str], success: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """(tasks,) not negative, of any sum, given the estimated success of each (tasks,); None: all in turn."""
+        ...
+
 
 class Collector(Protocol):
     """What turns a policy's weights into trajectories: a `Sampler`, or a `Farm` of them."""
@@ -147,6 +179,14 @@ class Collector(Protocol):
 
     def load(self, weights: Weights) -> None:
         """Act with `weights` from the next decision on."""
+        ...
+
+    def assign(self, plan: Plan) -> None:
+        """Choose tasks by `plan` from the next episode on."""
+        ...
+
+    def begun(self) -> Tensor:
+        """(N,) episodes that each environment has begun, less one."""
         ...
 
     def collect(self, decisions: int) -> Trajectory: ...
@@ -225,15 +265,29 @@ class Algorithm(Protocol):
     """A frozen recipe whose methods are the algorithm; all state lives in the policy and the storage."""
 
     @property
-    def gamma(self) -> float: ...
-    @property
-    def values(self) -> Granularity: ...  # what it wants of the policy
+    def values(self) -> Granularity | None: ...  # what it wants of the policy; None: it asks for no values
 
-    def storage(self) -> Any: ...
+    def storage(self, spec: Spec, chunk: int) -> Any:
+        """Where it learns from, in environments like `spec` with chunks of K = `chunk`; demonstrations open here."""
+        ...
 
     def update(self, policy: Any, storage: Any, optimize: Optimize, generator: torch.Generator) -> Metrics:
         """Learn from what the storage holds. `generator` is the only source of randomness."""
         ...
+
+
+@runtime_checkable
+class Offline(Protocol):
+    """An algorithm that learns from a dataset alone. Nothing is collected; a run is counted in gradient steps."""
+
+    @property
+    def updates(self) -> int: ...  # gradient steps in the whole run
+    @property
+    def updates_per_iteration(self) -> int: ...  # in one call of `update`
+    @property
+    def evaluate_every(self) -> int: ...  # iterations between evaluations by fresh episodes; 0: none while it learns
+    @property
+    def evaluate_episodes(self) -> int: ...  # of each of those
 
 
 S = TypeVar("S", covariant=True)

@@ -15,7 +15,10 @@ from embodied.compose import compose_recipe
 from embodied.errors import ConfigError, EmbodiedError
 from embodied.evaluate import evaluate, load_evaluation, make_film, print_result, save_result
 from embodied.experiments import experiments
+from embodied.imitate import Imitation
+from embodied.interfaces import Offline
 from embodied.learner import checkpoint as checkpoints
+from embodied.metrics.axis import ENV_STEPS
 from embodied.metrics.curve import draw_curve
 from embodied.metrics.display import Display, clock, success_of
 from embodied.metrics.logger import Logger, cut_back
@@ -69,6 +72,7 @@ def main(argv: list[str]) -> int:
 def run(training: Training, folder: Path, resume: Path | None) -> int:
     """Train to the end, from scratch or from what `resume` names; 0 when finished, 130 when stopped by Ctrl-C."""
     began = time.monotonic()
+    algorithm = training.algorithm
     print(f"run folder {folder}; starting the simulator", flush=True)
     with ExitStack() as stack:
         loaded = None
@@ -77,7 +81,7 @@ def run(training: Training, folder: Path, resume: Path | None) -> int:
         else:
             stack.enter_context(locked(folder))
             loaded = checkpoints.load(checkpoints.latest(resume))
-        loop = Loop(training)
+        loop = Imitation(training, algorithm) if isinstance(algorithm, Offline) else Loop(training)
         stack.callback(loop.close)
         if loaded is None:
             create(folder, training)
@@ -87,13 +91,15 @@ def run(training: Training, folder: Path, resume: Path | None) -> int:
             checkpoints.set_aside_newer(loaded.folder)
             cut_back(folder, loaded.facts["logs"])
             print(_continued(loaded.folder, loop, exact), flush=True)
-        logger = Logger(folder, wandb=training.wandb, resumed_at=loop.env_steps if loaded else None)
+        resumed_at = loop.done if loaded else None
+        logger = Logger(folder, axis=loop.axis, wandb=training.wandb, resumed_at=resumed_at)
         stack.callback(logger.close)
         if loaded is None:
             _save(loop, logger, folder)  # from here on the run can be continued, whatever happens
         interrupted = _iterate(loop, logger, folder)
-    print(f"{_state_of(loop, interrupted)} after {clock(time.monotonic() - began)}; success of the last training "
-          f"episodes: {success_of(loop.recent)}", flush=True)  # fmt: skip
+    played = "training episodes" if loop.axis is ENV_STEPS else "episodes"
+    print(f"{_state_of(loop, interrupted)} after {clock(time.monotonic() - began)}; success of the last {played}: "
+          f"{success_of(loop.recent)}", flush=True)  # fmt: skip
     if not interrupted:
         _evaluate(training, folder)
     _summary(folder, interrupted)
@@ -102,16 +108,17 @@ def run(training: Training, folder: Path, resume: Path | None) -> int:
     return 130 if interrupted else 0
 
 
-def _iterate(loop: Loop, logger: Logger, folder: Path) -> bool:
+def _iterate(loop: Loop | Imitation, logger: Logger, folder: Path) -> bool:
     """Until the end or Ctrl-C; whether it was Ctrl-C. The last state is always in a checkpoint."""
     t = loop.training
     total = t.iterations * t.steps_per_iteration
     saved = loop.iteration
-    with _catching_ctrl_c() as interrupt, Display(folder.parent.name, total, loop.env_steps) as display:
+    progress = Display(folder.parent.name, total, loop.done, axis=loop.axis)
+    with _catching_ctrl_c() as interrupt, progress as display:
         while not loop.finished and not interrupt.asked:
             metrics, episodes = loop.iterate()
-            logger.log(loop.env_steps, metrics, episodes)
-            display.show(loop.env_steps, metrics, loop.recent)
+            logger.log(loop.done, metrics, episodes)
+            display.show(loop.done, metrics, loop.recent)
             if loop.iteration % t.checkpoint_every == 0:
                 _save(loop, logger, folder)
                 saved = loop.iteration
@@ -120,7 +127,7 @@ def _iterate(loop: Loop, logger: Logger, folder: Path) -> bool:
         return interrupt.asked
 
 
-def _save(loop: Loop, logger: Logger, folder: Path) -> None:
+def _save(loop: Loop | Imitation, logger: Logger, folder: Path) -> None:
     tensors, facts = loop.state()
     path = folder / "checkpoints" / f"{loop.iteration:06d}"
     checkpoints.save(path, tensors, facts | {"logs": logger.lengths()})
@@ -169,14 +176,13 @@ def _summary(folder: Path, interrupted: bool) -> None:
         print(f"evaluate again with: embodied evaluate {folder} episodes=100")
 
 
-def _continued(checkpoint: Path, loop: Loop, exact: bool) -> str:
-    text = f"continuing from {checkpoint} at {loop.env_steps:,} environment steps"
+def _continued(checkpoint: Path, loop: Loop | Imitation, exact: bool) -> str:
+    text = f"continuing from {checkpoint} at {loop.done:,} {loop.axis.name}"
     if exact:
         return text
     return text + "; this simulator did not replay its running episodes exactly, so numbers will differ in detail"
 
 
-def _state_of(loop: Loop, interrupted: bool) -> str:
-    return (
-        f"stopped at {loop.env_steps:,} environment steps" if interrupted else f"{loop.env_steps:,} environment steps"
-    )
+def _state_of(loop: Loop | Imitation, interrupted: bool) -> str:
+    reached = f"{loop.done:,} {loop.axis.name}"
+    return f"stopped at {reached}" if interrupted else reached

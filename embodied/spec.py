@@ -1,8 +1,10 @@
-"""A `Spec` as plain values, for checkpoints and datasets."""
+"""A `Spec` as plain values for checkpoints and datasets, several joined to one, and names of tasks for tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,12 +23,13 @@ def spec_facts(spec: Spec) -> dict[str, Any]:
         "max_steps": spec.max_steps,
         "robot": spec.robot,
         "playable": None if spec.playable is None else [list(row) for row in spec.playable],
+        "initial_states": None if spec.initial_states is None else list(spec.initial_states),
     }
 
 
 def spec_from(facts: Mapping[str, Any]) -> Spec:
     obs = {name: Array(tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in facts["obs"].items()}
-    playable = facts.get("playable")
+    playable, stored = facts.get("playable"), facts.get("initial_states")
     return Spec(
         obs=obs,
         action_dim=facts["action_dim"],
@@ -36,4 +39,20 @@ def spec_from(facts: Mapping[str, Any]) -> Spec:
         max_steps=facts["max_steps"],
         robot=facts.get("robot", ""),
         playable=None if playable is None else tuple(tuple(row) for row in playable),
+        initial_states=None if stored is None else tuple(stored),
     )
+
+
+def join_specs(specs: Sequence[Spec]) -> Spec:
+    """Of neighboring environments side by side: what differs among them is what each can play."""
+    every = tuple(range(len(specs[0].tasks)))
+    rows = [row for spec in specs for row in spec.playable or (every,) * spec.num_envs]
+    playable = None if all(spec.playable is None for spec in specs) else tuple(rows)
+    return replace(specs[0], num_envs=sum(spec.num_envs for spec in specs), playable=playable)
+
+
+def task_names(tasks: Sequence[str]) -> list[str]:
+    """Short names that are keys of metrics: `03_pick_up_the_bowl`, index first, so that they differ and sort."""
+    digits = len(str(len(tasks) - 1))
+    slugs = [re.sub(r"[^a-z0-9]+", "_", task.lower()).strip("_")[:40].strip("_") for task in tasks]
+    return [f"{i:0{digits}}_{slug}".strip("_") for i, slug in enumerate(slugs)]

@@ -7,8 +7,8 @@ folders, logs, progress and Ctrl-C are `embodied/launch.py`.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 import torch
@@ -16,18 +16,30 @@ from torch import Tensor
 
 from embodied.config import Count, Natural, NotNegative, Positive, recipe
 from embodied.errors import CheckpointError
-from embodied.interfaces import Algorithm, Collector, EnvRecipe, PolicyRecipe, Recipe, ShardedRecipe, Stage
+from embodied.interfaces import (
+    Algorithm,
+    Collector,
+    EnvRecipe,
+    Offline,
+    PolicyRecipe,
+    Recipe,
+    ShardedRecipe,
+    Stage,
+    TaskSampler,
+)
 from embodied.learner.checkpoint import Checkpoint
 from embodied.learner.learner import Learner, LearnerRecipe
+from embodied.metrics.axis import ENV_STEPS
+from embodied.metrics.success import Recent
 from embodied.runtime.stage import LocalStage
 from embodied.sampler.farm import FarmRecipe
 from embodied.sampler.sampler import SamplerRecipe
 from embodied.sampler.starts import Starts
-from embodied.spec import spec_facts
-from embodied.types import Episode, Metrics, Trajectory
+from embodied.sampler.tasks import Curriculum, Uniform
+from embodied.spec import spec_facts, task_names
+from embodied.types import Episode, Metrics, Spec, Trajectory
 
-RECENT = 100  # episodes over which success while training is reported
-Outcome = tuple[bool, bool]  # success at any step, success at the end
+COLLECTING = ("total_steps", "rollout", "group_size")  # settings that say nothing to an algorithm that is `Offline`
 
 
 @recipe
@@ -40,10 +52,12 @@ class Training:
     rollout: Count = 128  # decisions per environment and iteration: the T of a rollout
     max_steps: Count | None = None  # actions per episode; null takes the task's own limit
     group_size: Count = 1  # consecutive environments that begin in the same state
+    tasks: TaskSampler | None = None  # how often each task is played; null: all alike
     learning_rate: Positive = 3e-4
     final_learning_rate: NotNegative | None = None  # reached linearly at the end; null keeps it constant
     micro_batch: Count = 65536  # samples per forward; changes memory, never the result
     max_grad_norm: Positive = 0.5
+    weight_decay: NotNegative = 0.0  # of weights, not of biases; decoupled from the gradient (AdamW)
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the policy
     evaluate: Natural = 100  # fresh episodes after training; 0 leaves it out
     film: Natural = 4  # episodes in the final video; 0 leaves it out
@@ -53,7 +67,7 @@ class Training:
     run_dir: str | None = None  # null: runs/EXPERIMENT/seedS-TIME
 
     def __post_init__(self) -> None:
-        if self.policy.values != self.algorithm.values:
+        if self.algorithm.values is not None and self.policy.values != self.algorithm.values:
             raise ValueError(
                 f"algorithm.values={self.algorithm.values} and policy.values={self.policy.values} differ: set both to "
                 f"decision or both to action"
@@ -63,14 +77,25 @@ class Training:
                 f"group_size={self.group_size} does not divide simulator.num_envs={self.simulator.num_envs}"
             )
 
+        default = {f.name: f.default for f in fields(self)}
+        unheard = [name for name in COLLECTING if getattr(self, name) != default[name]]
+        if unheard and isinstance(self.algorithm, Offline):
+            raise ValueError(
+                f"{unheard[0]} is about collecting, and {type(self.algorithm).__name__} collects nothing: set "
+                f"algorithm.updates"
+            )
+
     @property
     def steps_per_iteration(self) -> int:
-        """Environment steps in one rollout when no episode ends inside a chunk."""
+        """Environment steps in one rollout when no episode ends inside a chunk; gradient steps where none is made."""
+        if isinstance(self.algorithm, Offline):
+            return self.algorithm.updates_per_iteration
         return self.rollout * self.simulator.num_envs * self.policy.chunk
 
     @property
     def iterations(self) -> int:
-        return -(-self.total_steps // self.steps_per_iteration)
+        steps = self.algorithm.updates if isinstance(self.algorithm, Offline) else self.total_steps
+        return -(-steps // self.steps_per_iteration)
 
     @property
     def torch_device(self) -> str:
@@ -80,17 +105,26 @@ class Training:
 class Loop:
     """loop.iterate() until loop.finished; loop.state() and loop.load() continue it elsewhere, bit for bit."""
 
+    axis = ENV_STEPS
+
     def __init__(self, t: Training) -> None:
         self.training, self.iteration, self.env_steps, self.wall_s = t, 0, 0, 0.0
-        self.recent: deque[Outcome] = deque(maxlen=RECENT)
         torch.backends.cudnn.allow_tf32 = False  # acting and learning must round alike
         self.sampler: Stage[Collector] = LocalStage(collector_recipe(t))
         try:
             self.spec = self.sampler.call(Collector.spec).result()
-            self.learner: Stage[Learner] = LocalStage(self._learner_recipe())
+            self.recent = Recent(self.spec.tasks)
+            self.curriculum = Curriculum(t.tasks or Uniform(), self.spec, t.group_size)
+            self.sampler.call(Collector.assign, self.curriculum.plan).result()
+            self.learner: Stage[Learner] = LocalStage(learner_recipe(t, self.spec))
         except BaseException:
             self.sampler.close()
             raise
+
+    @property
+    def done(self) -> int:
+        """Along the axis."""
+        return self.env_steps
 
     @property
     def finished(self) -> bool:
@@ -109,35 +143,29 @@ class Loop:
         seconds = {"collect": collected - began, "update": ended - collected}
         seconds |= self.sampler.call(Collector.timing).result()
         self._count(trajectory, episodes, ended - began)
+        if self.curriculum.adapts:
+            begun = self.sampler.call(Collector.begun).result()
+            self.sampler.call(Collector.assign, self.curriculum.follow(episodes, begun)).result()
         return metrics | self._outcome(trajectory, episodes, seconds), episodes
 
     def state(self) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, Any]]:
         """Tensors by file, and facts, of a checkpoint that continues from here."""
-        learner = self.learner.call(Learner.state).result()
-        weights = {name.removeprefix("policy/"): x for name, x in learner.items() if name.startswith("policy/")}
-        rest = {name: x for name, x in learner.items() if not name.startswith("policy/")}
-        tensors: dict[str, Mapping[str, Tensor]] = {
-            "weights": weights,
-            "learner": rest,
-            "sampler": self.sampler.call(Collector.state).result(),
-        }
+        tensors = learner_state(self.learner)
+        tensors["sampler"] = self.sampler.call(Collector.state).result()
+        if self.curriculum.adapts:
+            tensors["tasks"] = self.curriculum.state()
         return tensors, {
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "wall_s": self.wall_s,
             "spec": spec_facts(self.spec),
-            "recent": list(self.recent),
+            "recent": self.recent.state(),
         }
 
     def load(self, checkpoint: Checkpoint) -> bool:
         """Continue from a checkpoint; whether the running episodes came out exactly as they were."""
-        if spec_facts(self.spec) != checkpoint.facts["spec"]:
-            raise CheckpointError(
-                f"the checkpoint {checkpoint.folder} was made with another simulator: it says "
-                f"{checkpoint.facts['spec']} and this one offers {spec_facts(self.spec)}; nothing was continued."
-            )
-        weights = {f"policy/{name}": x for name, x in checkpoint.tensors["weights"].items()}
-        self.learner.call(Learner.load, {**checkpoint.tensors["learner"], **weights}).result()
+        load_learner(self.learner, self.spec, checkpoint)
+        self.sampler.call(Collector.assign, self.curriculum.load(checkpoint.tensors.get("tasks", {}))).result()
         try:
             exact = self.sampler.call(Collector.resume, checkpoint.tensors["sampler"]).result()
         except (KeyError, RuntimeError):
@@ -147,47 +175,69 @@ class Loop:
             ) from None
         facts = checkpoint.facts
         self.iteration, self.env_steps, self.wall_s = facts["iteration"], facts["env_steps"], facts["wall_s"]
-        self.recent.extend((once, at_end) for once, at_end in facts["recent"])
+        self.recent.load(facts["recent"])
         return exact
 
     def close(self) -> None:
         self.learner.close()
         self.sampler.close()
 
-    def _learner_recipe(self) -> LearnerRecipe:
-        t = self.training
-        return LearnerRecipe(
-            algorithm=t.algorithm,
-            policy=t.policy,
-            spec=self.spec,
-            learning_rate=t.learning_rate,
-            final_learning_rate=t.final_learning_rate,
-            updates=t.iterations,
-            micro_batch=t.micro_batch,
-            max_grad_norm=t.max_grad_norm,
-            device=t.torch_device,
-            seed=t.seed,
-        )
-
     def _count(self, trajectory: Trajectory, episodes: list[Episode], seconds: float) -> None:
         self.iteration += 1
         self.env_steps += int(trajectory.valid.sum())
         self.wall_s += seconds
-        self.recent.extend((e.success_once, e.success_at_end) for e in episodes if not e.lost)
+        self.recent.take(episodes)
 
     def _outcome(self, trajectory: Trajectory, episodes: list[Episode], seconds: Metrics) -> Metrics:
-        """What the rollout was worth and what it cost; success is over the last episodes, not only this rollout's."""
+        """What the rollout was worth and what it cost; success is over the last episodes, not only this rollout's.
+
+        With several tasks it is the mean over them, so it does not change with how often each is played.
+        """
         whole = [episode for episode in episodes if not episode.lost]
         numbers: Metrics = {"episodes": float(len(whole)), "lost_episodes": float(len(episodes) - len(whole))}
-        if self.recent:
-            numbers["success_once"] = sum(once for once, _ in self.recent) / len(self.recent)
-            numbers["success_at_end"] = sum(at_end for _, at_end in self.recent) / len(self.recent)
+        numbers |= self.recent.metrics()
+        if self.curriculum.adapts:
+            names = task_names(self.spec.tasks)
+            numbers |= {f"share/{name}": x for name, x in zip(names, self.curriculum.share().tolist(), strict=True)}
         if whole:
             numbers["return"] = sum(episode.reward for episode in whole) / len(whole)
             numbers["episode_steps"] = sum(episode.steps for episode in whole) / len(whole)
         numbers["steps_per_s"] = float(trajectory.valid.sum()) / (seconds["collect"] + seconds["update"])
         numbers["wall_s"] = self.wall_s
         return numbers | {f"seconds/{name}": value for name, value in seconds.items()}
+
+
+def learner_recipe(t: Training, spec: Spec) -> LearnerRecipe:
+    return LearnerRecipe(
+        algorithm=t.algorithm,
+        policy=t.policy,
+        spec=spec,
+        learning_rate=t.learning_rate,
+        final_learning_rate=t.final_learning_rate,
+        updates=t.iterations,
+        micro_batch=t.micro_batch,
+        max_grad_norm=t.max_grad_norm,
+        weight_decay=t.weight_decay,
+        device=t.torch_device,
+        seed=t.seed,
+    )
+
+
+def learner_state(learner: Stage[Learner]) -> dict[str, Mapping[str, Tensor]]:
+    """What a checkpoint keeps of it, by file: the weights apart, for whoever wants nothing else."""
+    state = learner.call(Learner.state).result()
+    weights = {name.removeprefix("policy/"): x for name, x in state.items() if name.startswith("policy/")}
+    return {"weights": weights, "learner": {name: x for name, x in state.items() if not name.startswith("policy/")}}
+
+
+def load_learner(learner: Stage[Learner], spec: Spec, checkpoint: Checkpoint) -> None:
+    if spec_facts(spec) != checkpoint.facts["spec"]:
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.folder} was made with another simulator: it says {checkpoint.facts['spec']} "
+            f"and this one offers {spec_facts(spec)}; nothing was continued."
+        )
+    weights = {f"policy/{name}": x for name, x in checkpoint.tensors["weights"].items()}
+    learner.call(Learner.load, {**checkpoint.tensors["learner"], **weights}).result()
 
 
 def collector_recipe(t: Training) -> Recipe[Collector]:

@@ -44,6 +44,7 @@ class Spec:
     device: str = "cpu"  # where its tensors live
     robot: str = ""  # which arm it is: demonstrations of another one do not fit
     playable: tuple[tuple[int, ...], ...] | None = None  # N rows: tasks that each environment can play; None: all
+    initial_states: tuple[int, ...] | None = None  # how many each task has stored, 0: none; None: no task has any
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,21 @@ class Transitions:
         return self.sample_weight.shape[0]
 
     def __getitem__(self, index: Tensor | slice) -> Transitions:
+        return tree_map(lambda x: x[index], self)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """B demonstrated chunks. Actions beyond an episode's end repeat its last one and have weight 0."""
+
+    obs: Obs  # each (B, ...), what was seen before the first action
+    action: Tensor  # (B, K, A)
+    sample_weight: Tensor  # (B, K)
+
+    def __len__(self) -> int:
+        return self.sample_weight.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> Chunks:
         return tree_map(lambda x: x[index], self)
 
 

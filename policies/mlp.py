@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from embodied.config import Count, Positive, recipe
-from embodied.data.normalize import RunningNorm
+from embodied.data.normalize import ActionNorm, RunningNorm
 from embodied.errors import ConfigError
 from embodied.interfaces import Granularity, Policy
 from embodied.noise import Noise
 from embodied.types import Decision, Evaluation, Obs, Spec
-from policies.parts.gaussian import decide, score
+from policies.parts.gaussian import decide, imitation, score
 from policies.parts.heads import mlp, steady
+from policies.parts.tasks import num_tasks, with_task
 
 
 @recipe
@@ -42,9 +43,11 @@ class MLP(Policy):
                 f"built. Use policy=vision, or a simulator with vector observations."
             )
         (obs_dim,) = spec.obs["state"].shape
-        self.chunk = r.chunk
+        self.chunk, self.tasks = r.chunk, num_tasks(spec)
         size = r.chunk * spec.action_dim
         self.norm = RunningNorm(obs_dim) if r.normalize else None
+        self.actions = ActionNorm(spec.action_dim, r.chunk)
+        obs_dim += self.tasks
         self.actor = mlp((obs_dim, *r.hidden, size), activation=r.activation, last_gain=0.01)
         self.critic = mlp((obs_dim, *r.hidden, r.chunk if r.values == "action" else 1), activation=r.activation)
         self.log_std = nn.Parameter(torch.full((size,), r.initial_std).log())
@@ -53,8 +56,8 @@ class MLP(Policy):
     def act(self, obs: Obs, *, explore: bool, noise: Noise | None = None) -> Decision:
         x = self._features(obs)
         return decide(
-            steady(self.actor, x),
-            self.log_std,
+            self.actions(steady(self.actor, x)),
+            self.actions.log_std(self.log_std),
             None,
             chunk=self.chunk,
             explore=explore,
@@ -63,7 +66,11 @@ class MLP(Policy):
 
     def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:  # noqa: ARG002
         x = self._features(obs)
-        return score(action, self.actor(x), self.log_std, self.critic(x))
+        return score(action, self.actions(self.actor(x)), self.actions.log_std(self.log_std), self.critic(x))
+
+    def imitate(self, obs: Obs, action: Tensor) -> Tensor:
+        mean = self.actor(self._features(obs))  # (B, U)
+        return imitation(self.actions.inverse(action.flatten(1)), mean, self.log_std, chunk=self.chunk)
 
     def value(self, obs: Obs) -> Tensor:
         return steady(self.critic, self._features(obs))
@@ -72,5 +79,9 @@ class MLP(Policy):
         if self.norm is not None:
             self.norm.track(obs["state"])
 
+    def calibrate(self, action: Tensor) -> None:
+        self.actions.fit(action)
+
     def _features(self, obs: Obs) -> Tensor:
-        return obs["state"] if self.norm is None else self.norm(obs["state"])
+        state = obs["state"] if self.norm is None else self.norm(obs["state"])  # (B, D)
+        return with_task(state, obs, self.tasks)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from embodied.config import Count, Positive, recipe
-from embodied.data.normalize import RunningNorm
+from embodied.data.normalize import ActionNorm, RunningNorm
 from embodied.interfaces import Granularity, Policy
 from embodied.noise import Noise
 from embodied.types import Decision, Evaluation, Obs, Spec
 from policies.parts.encoders import Encoder, Trunk
-from policies.parts.gaussian import decide, score
+from policies.parts.gaussian import decide, imitation, score
 from policies.parts.heads import mlp, steady
+from policies.parts.tasks import num_tasks, task_code, with_task
 
 
 @recipe
@@ -43,12 +44,14 @@ class Vision(Policy):
 
     def __init__(self, r: VisionRecipe, spec: Spec) -> None:
         super().__init__()
-        self.chunk = r.chunk
+        self.chunk, self.tasks = r.chunk, num_tasks(spec)
         size = r.chunk * spec.action_dim
         self.sees_state = "state" in spec.obs
         self.norm = RunningNorm(spec.obs["state"].shape[0]) if r.normalize and self.sees_state else None
+        self.actions = ActionNorm(spec.action_dim, r.chunk)
         encoders = [
-            Encoder(spec.obs, trunk=r.encoder, width=r.width, features=r.features) for _ in range(1 + r.separate_critic)
+            Encoder(spec.obs, trunk=r.encoder, width=r.width, features=r.features, beside=self.tasks)
+            for _ in range(1 + r.separate_critic)
         ]
         self.encoder = encoders[0]
         self.critic_encoder = encoders[1] if r.separate_critic else None
@@ -60,11 +63,16 @@ class Vision(Policy):
     @torch.no_grad()
     def act(self, obs: Obs, *, explore: bool, noise: Noise | None = None) -> Decision:
         mean, value = self._forward(obs)
-        return decide(mean, self.log_std, value, chunk=self.chunk, explore=explore, noise=noise)
+        log_std = self.actions.log_std(self.log_std)
+        return decide(mean, log_std, value, chunk=self.chunk, explore=explore, noise=noise)
 
     def evaluate(self, obs: Obs, action: Tensor, extras: Mapping[str, Tensor]) -> Evaluation:  # noqa: ARG002
         mean, value = self._forward(obs)
-        return score(action, mean, self.log_std, value)
+        return score(action, mean, self.actions.log_std(self.log_std), value)
+
+    def imitate(self, obs: Obs, action: Tensor) -> Tensor:
+        mean = self.actor(self.encoder(obs, self._state(obs)))  # (B, U)
+        return imitation(self.actions.inverse(action.flatten(1)), mean, self.log_std, chunk=self.chunk)
 
     def value(self, obs: Obs) -> Tensor:
         encoder = self.encoder if self.critic_encoder is None else self.critic_encoder
@@ -74,14 +82,19 @@ class Vision(Policy):
         if self.norm is not None:
             self.norm.track(obs["state"])
 
+    def calibrate(self, action: Tensor) -> None:
+        self.actions.fit(action)
+
     def _forward(self, obs: Obs) -> tuple[Tensor, Tensor]:
         """Mean (B, U) and value (B, V)."""
         state = self._state(obs)  # (B, D)
         x = self.encoder(obs, state)  # (B, F)
         seen = x if self.critic_encoder is None else self.critic_encoder(obs, state)  # (B, F)
-        return steady(self.actor, x), steady(self.critic, seen)
+        return self.actions(steady(self.actor, x)), steady(self.critic, seen)
 
     def _state(self, obs: Obs) -> Tensor | None:
+        """What is known beside the pictures (B, D), if anything."""
         if not self.sees_state:
-            return None
-        return obs["state"] if self.norm is None else self.norm(obs["state"])
+            return task_code(obs, self.tasks) if self.tasks else None
+        state = obs["state"] if self.norm is None else self.norm(obs["state"])
+        return with_task(state, obs, self.tasks)

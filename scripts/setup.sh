@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv: Python 3.11, torch, our packages, and what is needed to draw without a screen. Run again at any time: what
 # is done stays done, and a change of the pins or of this file redoes it. Usage: make setup, or with a choice:
-#   EXTRAS=maniskill,dev,libero   packages for other simulators and devices; chosen once, remembered
+#   EXTRAS=maniskill,dev,hil      packages for other simulators and devices; chosen once, remembered
 #   TORCH_INDEX_URL=...           where to take torch from, for a CPU-only or a particular CUDA build
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -83,13 +83,13 @@ vulkan() {  # ManiSkill opens a Vulkan device, even for states
     scripts/vulkan.sh .venv/share/mesa > .venv/vulkan.log 2>&1 < /dev/null || advice=$(grep -A 1 '^ManiSkill will not' .venv/vulkan.log || true)
     cat .venv/vulkan.log >> "$log"
   fi
-  works vulkan && { say "ManiSkill runs"; return; }
+  works vulkan && { touch .venv/.vulkan; say "ManiSkill runs"; return; }
   graphics=incomplete
   advice=${advice//$'\n'/$'\n    '}
   say "${advice:-ManiSkill cannot run here yet; everything else can. Why, and what to type: .venv/bin/embodied doctor vulkan}"
 }
 
-[ "$(uname -s)" = Linux ] && standard=maniskill,dev || standard=dev  # SAPIEN has no wheels elsewhere
+[ "$(uname -s)" = Linux ] && standard=maniskill,libero,data,dev || standard=data,dev  # SAPIEN has no wheels elsewhere
 extras=${EXTRAS:-$(cat .venv/.extras 2> /dev/null || echo "$standard")}
 key=$({ cat pyproject.toml constraints.txt scripts/setup.sh scripts/vulkan.sh; echo "$PWD" "$extras" "${TORCH_INDEX_URL:-}"; } | cksum)
 if [ "$(cat .venv/.packages 2> /dev/null)" = "$key" ] && [ -x "$python" ]; then
@@ -106,7 +106,7 @@ if [ "$(cat .venv/.packages 2> /dev/null)" != "$key" ]; then
   echo "$key" > .venv/.packages
 fi
 graphics=complete
-rm -f .venv/.graphics
+rm -f .venv/.graphics .venv/.vulkan
 drawing
 case ",$extras," in *,maniskill,*) vulkan ;; esac
 [ $graphics = incomplete ] || touch .venv/.graphics

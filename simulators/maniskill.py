@@ -7,7 +7,6 @@ inside `step` (a third of its time with state, nearly all of it with images), an
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,10 +21,13 @@ from torch import Tensor
 from embodied.config import Count, Natural, recipe
 from embodied.environment import has_gpu, prepare
 from embodied.errors import ConfigError, PackageError
-from embodied.interfaces import Env
+from embodied.interfaces import Demonstrator, Env
 from embodied.packaging import need
 from embodied.types import Array, Obs, Spec, Start, Step
 from simulators.maniskill_cpu import quicken
+from simulators.maniskill_light import lightened
+from simulators.maniskill_planner import Planner
+from simulators.nearest import unknown
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.vector import Vector
 
@@ -36,12 +38,19 @@ class ManiSkillRecipe:
     num_envs: Count = 8
     processes: Natural = 2  # on the CPU backend; 0 keeps all environments in this process
     backend: Literal["auto", "cpu", "gpu"] = "auto"  # auto: gpu where CUDA and SAPIEN's GPU physics are
+    robot: str | None = None  # null takes the task's default; panda_wristcam adds a camera to the Panda's hand
     obs: Literal["state", "rgb", "rgbd"] = "state"
+    segmentation: bool = False  # also which body each pixel shows; with pictures
     image_size: Count = 128  # pixels, of every camera
+    render: Literal["fast", "faithful"] = "faithful"  # fast: light meshes, for pictures on a CPU
     control: str | None = "pd_joint_delta_pos"  # controller; null takes the robot's default
     reward: Literal["normalized_dense", "dense", "sparse"] = "normalized_dense"
     terminate_on_success: bool = True  # false: the episode goes on until its time limit
     film: bool = False  # also a camera for people
+
+    def __post_init__(self) -> None:
+        if self.segmentation and self.obs == "state":
+            raise ValueError("segmentation=true needs pictures: set obs=rgb or obs=rgbd")
 
     def build(self) -> Env:
         if self._on_gpu():
@@ -60,6 +69,11 @@ class ManiSkillRecipe:
         if self.backend != "auto":
             return self.backend == "gpu"
         return torch.cuda.is_available() and physics_library().is_file()
+
+    def demonstrator(self) -> Demonstrator:
+        """One scene on the CPU with ManiSkill's own motion planner."""
+        alone = replace(self, num_envs=1, processes=0, backend="cpu")
+        return Planner(self.task, self.control, lambda: Single(_Scene(alone, 1, "cpu")))
 
     def filmed(self, num_envs: int) -> ManiSkillRecipe:
         """The same task in this process, with a camera for people."""
@@ -87,6 +101,7 @@ class _Scene:
             tasks=(r.task,),
             max_steps=_registered()[r.task].max_episode_steps,
             device=str(self.env.device),
+            robot=_robot(self.env.robot_uids),
         )
 
     def reset(self, seeds: list[int] | None, envs: Tensor | None = None) -> None:
@@ -107,7 +122,10 @@ class _Scene:
         return reward, (failed | success) if self.r.terminate_on_success else failed, success
 
     def observe(self) -> dict[str, Tensor]:
-        """Each (n, ...): `state`, `rgb/CAMERA` uint8, `depth/CAMERA` float32 in m."""
+        """Each (n, ...): `state`, `rgb/CAMERA` uint8, `depth/CAMERA` float32 in m, `segmentation/CAMERA` int32.
+
+        Segmentation counts the scene's bodies as ManiSkill's `segmentation_id_map` names them; 0 is nothing.
+        """
         if self.info is None:
             self.info = self.env.get_info()
         raw: Any = self.env.get_obs(self.info)
@@ -122,6 +140,8 @@ class _Scene:
             obs[f"rgb/{camera}"] = pictures["rgb"]
             if self.r.obs == "rgbd":
                 obs[f"depth/{camera}"] = pictures["depth"].float() / 1000
+            if self.r.segmentation:
+                obs[f"segmentation/{camera}"] = pictures["segmentation"].int()
         return obs
 
     def set_state(self, state: Tensor, envs: Tensor | None = None) -> None:
@@ -275,34 +295,52 @@ def _registered() -> Mapping[str, Any]:
     return REGISTERED_ENVS
 
 
+def _robots() -> Mapping[str, Any]:
+    from mani_skill.agents.registration import REGISTERED_AGENTS
+
+    return REGISTERED_AGENTS
+
+
+def _robot(uids: Any) -> str:
+    """`panda`, or `panda, panda` where two work together."""
+    return uids if isinstance(uids, str) else ", ".join(uids)
+
+
+def _light(spec: Any, pixels: int) -> Any:
+    """The registered task with light meshes, for us alone."""
+    from mani_skill.utils.registration import EnvSpec
+
+    env_class = lightened(spec.cls, pixels)
+    return EnvSpec(spec.uid, env_class, spec.max_episode_steps, spec.asset_download_ids, spec.default_kwargs)
+
+
 def _make(r: ManiSkillRecipe, num_envs: int, backend: str) -> Any:
     registered = _registered()
     if r.task not in registered:
-        near = difflib.get_close_matches(r.task, list(registered), n=3)
-        raise ConfigError(
-            f"ManiSkill has no task `{r.task}`; nothing was built. "
-            + (f"Nearest: {', '.join(near)}." if near else f"It has {len(registered)}, such as PushCube-v1.")
-        )
+        raise unknown("ManiSkill has no task", r.task, registered)
+    if r.robot is not None and r.robot not in _robots():
+        raise unknown("ManiSkill has no robot", r.robot, _robots())
     if backend == "gpu" and not physics_library().is_file():
         raise PackageError(
             f"backend=gpu needs SAPIEN's GPU physics, and {physics_library()} is not there; nothing was built and "
             f"nothing was downloaded. Type: python -c 'import sapien.physx; sapien.physx.enable_gpu()', or set "
             f"backend=cpu."
         )
-    import gymnasium
-
     needs_pictures = r.obs != "state" or r.film
+    textures = {"state": "state", "rgb": "rgb", "rgbd": "rgb+depth"}[r.obs]
+    robot = {} if r.robot is None else {"robot_uids": r.robot}
+    spec = registered[r.task] if r.render == "faithful" else _light(registered[r.task], r.image_size)
     try:
-        return gymnasium.make(
-            r.task,
+        return spec.make(
             num_envs=num_envs,
-            obs_mode=r.obs,
+            obs_mode=textures + ("+segmentation" if r.segmentation else ""),
             control_mode=r.control,
             reward_mode=r.reward,
             sim_backend="physx_cpu" if backend == "cpu" else "physx_cuda",
             render_backend="none" if not needs_pictures else ("gpu" if has_gpu() else "cpu"),
             render_mode="rgb_array" if r.film else None,
             sensor_configs={"width": r.image_size, "height": r.image_size},
+            **robot,
         )
     except EOFError:
         raise PackageError(

@@ -1,51 +1,74 @@
 """Pictures of a MuJoCo model, off screen: color, depth in m and segmentation, faithful or fast.
 
-`faithful` draws what the model asks for. `fast` leaves out shadows, reflections and multisampling, which on software
-OpenGL take most of the time and which a policy does not need. Used by every simulator here that runs on MuJoCo.
+`faithful` draws what the model asks for. `fast` leaves out shadows, reflections and multisampling and draws meshes of
+fewer triangles: on software OpenGL these take most of the time, and a policy does not need them. Used by every
+simulator here that runs on MuJoCo.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulators.mujoco_meshes import thinned
+
 Render = Literal["fast", "faithful"]
+ROUNDNESS = (16, 8, 1)  # slices and stacks of spheres and cylinders, quads of a box's side
+QUALITY = ("offsamples", "shadowsize", "numslices", "numstacks", "numquads")
 
 
-def lighten(model: Any) -> None:
-    """Ask for buffers without multisampling and without a shadow map; before a renderer is made."""
-    model.vis.quality.offsamples = 0
-    model.vis.quality.shadowsize = 0
+@contextmanager
+def light(model: Any, pixels: int) -> Iterator[None]:
+    """While it lasts, renderers that are made of `model` for pictures of `pixels` draw fast. The model stays as it was.
+
+    No multisampling, no shadow map, round shapes and meshes of fewer triangles. Reflections are a flag of the scene.
+    """
+    quality = model.vis.quality
+    asked = {name: getattr(quality, name) for name in QUALITY}
+    quality.offsamples = quality.shadowsize = 0
+    quality.numslices, quality.numstacks, quality.numquads = ROUNDNESS
+    try:
+        with thinned(model, pixels):
+            yield
+    finally:
+        for name, value in asked.items():
+            setattr(quality, name, value)
 
 
 class Camera:
-    """Draws any camera of one model at one size. Owns an OpenGL context: close it."""
+    """Draws any camera of one model at one size. Owns an OpenGL context: close it. The model stays as it was.
+
+    `model` may be exchanged for another one with the same meshes and textures (or none): one context serves them all.
+    """
 
     def __init__(self, model: Any, height: int, width: int, *, render: Render = "fast") -> None:
         import mujoco
 
         self.model, self.height, self.width = model, height, width
-        if render == "fast":
-            lighten(model)
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
         model.vis.global_.offheight = max(model.vis.global_.offheight, height)
-        self.option: Any = mujoco.MjvOption()
-        self.renderer: Any = mujoco.Renderer(model, height, width)
+        library: Any = mujoco
+        self.library = library
+        self.option: Any = library.MjvOption()
+        with light(model, max(height, width)) if render == "fast" else nullcontext():
+            self.renderer: Any = library.Renderer(model, height, width)
         if render == "fast":
-            self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+            self.renderer.scene.flags[library.mjtRndFlag.mjRND_SHADOW] = 0
+            self.renderer.scene.flags[library.mjtRndFlag.mjRND_REFLECTION] = 0
 
     def rgb(self, data: Any, camera: str | int) -> NDArray[np.uint8]:
         """(H, W, 3)."""
-        self.renderer.update_scene(data, camera, self.option)
+        self._look(data, camera)
         return self.renderer.render()
 
     def depth(self, data: Any, camera: str | int) -> NDArray[np.float32]:
         """(H, W, 1) in m, along the viewing axis."""
         self.renderer.enable_depth_rendering()
-        self.renderer.update_scene(data, camera, self.option)
+        self._look(data, camera)
         depth = self.renderer.render()[..., None].astype(np.float32)
         self.renderer.disable_depth_rendering()
         return depth
@@ -53,10 +76,18 @@ class Camera:
     def segmentation(self, data: Any, camera: str | int) -> NDArray[np.int32]:
         """(H, W, 1), the geom that is seen in each pixel; -1 where there is none."""
         self.renderer.enable_segmentation_rendering()
-        self.renderer.update_scene(data, camera, self.option)
+        self._look(data, camera)
         pixels = self.renderer.render()[..., :1].astype(np.int32)
         self.renderer.disable_segmentation_rendering()
         return pixels
+
+    def _look(self, data: Any, camera: str | int) -> None:
+        fixed = self.library.MjvCamera()
+        fixed.type = self.library.mjtCamera.mjCAMERA_FIXED
+        fixed.fixedcamid = self.model.camera(camera).id
+        everything = self.library.mjtCatBit.mjCAT_ALL
+        scene = self.renderer.scene
+        self.library.mjv_updateScene(self.model, data, self.option, None, fixed, everything, scene)
 
     def close(self) -> None:
         self.renderer.close()

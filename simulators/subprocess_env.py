@@ -6,8 +6,9 @@ others still step, so `observe` only waits.
 
     parent: write actions, b"s" -> all workers        worker: step its slice, observe, b"." -> parent
 
-A worker that dies or stays silent is rebuilt; the chunks of its environments come back without a valid action, which
-says that their episodes are lost.
+A worker that dies or stays silent is rebuilt, and the episodes of its environments are lost: their observations stay as
+they were, and until they are reset their chunks come back without a valid action. The workers may run in the interpreter
+of another environment (`isolated.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,10 +29,14 @@ from torch import Tensor
 from embodied.errors import EmbodiedError, EnvProcessError
 from embodied.interfaces import EnvRecipe
 from embodied.runtime.child import Child
+from embodied.runtime.memory import Memory
+from embodied.runtime.wire import Wire
+from embodied.spec import join_specs
 from embodied.types import Array, Obs, Spec, Start, Step
 
 log = logging.getLogger(__name__)
-Layout = Mapping[str, Array]
+Layout = dict[str, Array]
+OUTCOME = ("reward", "valid", "terminated", "success", "human", "action")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,97 +51,142 @@ class Patience:
 
 
 class SubprocessEnv:
-    """`shards` are recipes of environments that live in one process each, in the order of the N environments."""
+    """`shards` are recipes of environments that live in one process each, in the order of the N environments.
 
-    def __init__(self, shards: Sequence[EnvRecipe], patience: Patience | None = None) -> None:
-        self.patience = patience or Patience()
-        self.workers = [_Worker(index, shard) for index, shard in enumerate(shards)]
-        self.deaths = 0
-        self.shared: dict[str, dict[str, Tensor]] = {}  # blocks of memory that every worker sees
+    `python` is the interpreter that they run in; None is this one.
+    """
+
+    def __init__(
+        self, shards: Sequence[EnvRecipe], patience: Patience | None = None, *, python: Path | None = None
+    ) -> None:
+        self.patience, self.deaths = patience or Patience(), 0
+        self.workers = [_Worker(index, shard, python) for index, shard in enumerate(shards)]
+        self.shared: dict[str, tuple[Memory, Layout]] = {}  # blocks of memory that every worker sees
         try:
-            for worker in self.workers:
-                worker.launch()
-            specs = [worker.built(self.patience.build_s) for worker in self.workers]
-            self.spec: Spec = replace(specs[0], num_envs=sum(spec.num_envs for spec in specs))
-            low = 0
-            for worker, spec in zip(self.workers, specs, strict=True):
-                worker.rows = slice(low, low := low + spec.num_envs)
-            self.obs = self._share("obs", self.spec.obs)
-            starts = {name: Array((), torch.int64) for name in ("task", "initial_state", "seed")}
-            self.starts = self._share("starts", starts)
-            self.mask = self._share("mask", {"mask": Array((), torch.bool)})["mask"]
+            self.spec = join_specs(self._built())
+            self.lost = torch.zeros(self.spec.num_envs, dtype=torch.bool)  # (N,) the running episode is
+            self.obs = self._share("obs", dict(self.spec.obs))
+            starts = dict.fromkeys(("task", "initial_state", "seed"), Array((), torch.int64))
+            self.starts = self._share("starts", starts | {"mask": Array((), torch.bool)})
             self.chunk: dict[str, Tensor] = {}
         except BaseException:
             self.close()
             raise
 
     def reset(self, mask: Tensor, start: Start) -> None:
-        self.mask.copy_(mask)
-        for name, shared in self.starts.items():
-            shared.copy_(getattr(start, name))
-        concerned = [worker for worker in self.workers if mask[worker.rows].any()]
-        self._ask(concerned, b"r", self.patience.reset_s, repeat=True)
+        self.starts["mask"].copy_(mask)
+        for name in ("task", "initial_state", "seed"):
+            self.starts[name].copy_(getattr(start, name))
+        waiting = [worker for worker in self.workers if mask[worker.rows].any()]
+        while waiting:  # those that died are rebuilt, and begin once more
+            waiting = self._ask(waiting, lambda _: b"r", "resetting", self.patience.reset_s)
+        self.lost &= ~mask
 
     def step(self, action: Tensor) -> Step:
         if not self.chunk or self.chunk["action"].shape != action.shape:
             self._share_chunk(*action.shape[1:])
         self.chunk["action"].copy_(action)
-        dead = self._ask(self.workers, b"s", self.patience.step_s)
+        doing = f"stepping a chunk of {action.shape[1]}"
+        dead = self._ask(self.workers, lambda _: b"s", doing, self.patience.step_s)
         for worker in self.workers:
             if worker not in dead:
                 worker.deaths_in_a_row = 0
-        for worker in dead:
-            for shared in self.chunk.values():
-                shared[worker.rows] = 0
-            self.chunk["action"][worker.rows] = action[worker.rows]
-        return Step(**{name: shared.clone() for name, shared in self.chunk.items()})
+        outcome = {name: shared.clone() for name, shared in self.chunk.items()}
+        if self.lost.any():
+            outcome = {name: x.masked_fill_(_like(self.lost, x), 0) for name, x in outcome.items()}
+            outcome["action"][self.lost] = action[self.lost].clamp(-1, 1)
+        return Step(**outcome)
 
     def observe(self) -> Obs:
         return self.obs
 
+    def picture(self) -> Tensor:
+        """(N, H, W, 3) uint8, for people."""
+        return torch.cat(self._gather("picture", self.patience.reset_s))
+
     def get_state(self) -> Tensor:
-        for worker in self.workers:
-            worker.tell(b"g")
-        return torch.cat([worker.state(self.patience.step_s) for worker in self.workers])  # (N, S)
+        """(N, S): workers of different simulators fill up to the longest with zeros."""
+        states = self._gather("get_state", self.patience.step_s)
+        size = max(state.shape[1] for state in states)
+        return torch.cat([torch.nn.functional.pad(state, (0, size - state.shape[1])) for state in states])
 
     def set_state(self, mask: Tensor, state: Tensor) -> None:
-        self.mask.copy_(mask)
         for worker in self.workers:
-            worker.tell(b"p")
-            worker.tell(state[worker.rows].clone())
-        for worker in self.workers:
-            if not worker.answer(self.patience.step_s):
-                raise worker.lost("while its state was set")
+            worker.tell(("set_state", mask[worker.rows].clone(), state[worker.rows].clone()))
+        self._answers("set_state", self.patience.step_s)
+        self.lost &= ~mask
 
     def close(self) -> None:
         for worker in self.workers:
+            worker.hang_up()
+        for worker in self.workers:
             worker.close()
 
-    def _ask(self, workers: list[_Worker], command: bytes, timeout_s: float, *, repeat: bool = False) -> list[_Worker]:
-        """Send `command` to all, then wait for all. Returns those that died; they are rebuilt when this returns."""
-        dead = [worker for worker in workers if not worker.tell(command)]
-        dead += [worker for worker in workers if worker not in dead and not worker.answer(timeout_s)]
-        for worker in dead:
-            self._rebuild(worker)
-            if repeat:
-                self._ask([worker], command, timeout_s, repeat=True)
+    def _built(self) -> list[Spec]:
+        for worker in self.workers:
+            worker.launch()
+        deadline = time.monotonic() + self.patience.build_s
+        specs = [worker.built(deadline - time.monotonic()) for worker in self.workers]
+        low = 0
+        for worker, spec in zip(self.workers, specs, strict=True):
+            if spec is None:
+                raise worker.failure("building", "nothing was simulated")
+            worker.rows = slice(low, low := low + spec.num_envs)
+        return [spec for spec in specs if spec is not None]
+
+    def _ask(
+        self, workers: list[_Worker], command: Callable[[_Worker], Any], doing: str, timeout_s: float
+    ) -> list[_Worker]:
+        """Send each its `command`, then wait for all. Returns those that died; they are rebuilt when this returns."""
+        told = [worker for worker in workers if worker.tell(command(worker))]
+        deadline = time.monotonic() + timeout_s
+        answers = {worker: worker.hear(deadline - time.monotonic()) for worker in told}
+        for answer in answers.values():
+            if isinstance(answer, EmbodiedError):
+                raise answer
+        if dead := [worker for worker in workers if answers.get(worker) is None]:
+            self._rebuild(dead, doing)
         return dead
 
-    def _rebuild(self, worker: _Worker) -> None:
-        self.deaths += 1
-        worker.deaths_in_a_row += 1
-        told = worker.last_words()
-        if self.deaths > self.patience.max_deaths or worker.deaths_in_a_row > self.patience.max_deaths_in_a_row:
-            raise EnvProcessError(
-                f"environment process {worker.index} died {worker.deaths_in_a_row} times without a finished step "
-                f"({self.deaths} deaths in all); the run stops and its last checkpoint is kept. Its last words: {told}"
-            )
-        log.warning("environment process %d died and is rebuilt (death %d): %s", worker.index, self.deaths, told)
-        worker.launch()
-        worker.built(self.patience.build_s)
-        for block in self.shared.values():
-            if not worker.attach(block):
-                raise worker.lost("while it was rebuilt")
+    def _gather(self, method: str, timeout_s: float) -> list[Tensor]:
+        for worker in self.workers:
+            worker.tell((method,))
+        return self._answers(method, timeout_s)
+
+    def _answers(self, method: str, timeout_s: float) -> list[Any]:
+        """Of every worker; nothing is repeated here."""
+        deadline = time.monotonic() + timeout_s
+        found = [worker.hear(deadline - time.monotonic()) for worker in self.workers]
+        for worker, answer in zip(self.workers, found, strict=True):
+            if isinstance(answer, EmbodiedError):
+                raise answer
+            if answer is None:
+                raise worker.failure(f"`{method}`")
+        return found
+
+    def _rebuild(self, workers: list[_Worker], doing: str) -> None:
+        for worker in workers:
+            self.deaths, worker.deaths_in_a_row = self.deaths + 1, worker.deaths_in_a_row + 1
+            told = worker.failure(doing)
+            if self.deaths > self.patience.max_deaths or worker.deaths_in_a_row > self.patience.max_deaths_in_a_row:
+                raise EnvProcessError(
+                    f"{told} It died {worker.deaths_in_a_row} times without a finished step ({self.deaths} deaths in "
+                    f"all); the run stops and its last checkpoint is kept."
+                )
+            log.warning("%s It is rebuilt (death %d).", told, self.deaths)
+            self.lost[worker.rows] = True
+            worker.launch()
+        deadline = time.monotonic() + self.patience.build_s
+        again = [worker for worker in workers if not self._is_up(worker, deadline)]
+        if again:
+            self._rebuild(again, "building")
+
+    def _is_up(self, worker: _Worker, deadline: float) -> bool:
+        """Whether it was built again and sees all the memory."""
+        if worker.built(deadline - time.monotonic()) is None:
+            return False
+        blocks = self.shared.values()
+        return all(worker.tell(worker.attach(*block)) and worker.hear(self.patience.step_s) == b"." for block in blocks)
 
     def _share_chunk(self, num_actions: int, action_dim: int) -> None:
         flags = dict.fromkeys(("valid", "terminated", "success", "human"), Array((num_actions,), torch.bool))
@@ -144,69 +195,63 @@ class SubprocessEnv:
 
     def _share(self, block: str, layout: Layout) -> dict[str, Tensor]:
         """One block of shared memory cut into tensors (N, ...), and the same views in every worker."""
-        shared = self.shared[block] = {
-            name: torch.zeros((self.spec.num_envs, *a.shape), dtype=a.dtype).share_memory_()
-            for name, a in layout.items()
-        }
-        for worker in self.workers:
-            if not worker.attach(shared):
-                self._rebuild(worker)
-        return shared
+        layout = {name: replace(a, shape=(self.spec.num_envs, *a.shape)) for name, a in layout.items()}
+        memory = Memory.of(layout)
+        self.shared[block] = memory, layout
+        self._ask(self.workers, lambda w: w.attach(memory, layout), "taking shared memory", self.patience.step_s)
+        return memory.tensors(layout)
 
 
 class _Worker(Child):
     """The parent's end of one process and its slice of the environments."""
 
-    def __init__(self, index: int, recipe: EnvRecipe) -> None:
-        super().__init__(f"env-{index}", _serve, recipe)
-        self.index, self.rows, self.deaths_in_a_row = index, slice(0, 0), 0
+    def __init__(self, index: int, recipe: EnvRecipe, python: Path | None) -> None:
+        super().__init__(f"env-{index}", _serve, recipe, python=python)
+        self.index, self.kind, self.rows, self.deaths_in_a_row = index, type(recipe).__name__, slice(0, 0), 0
+        self.asked = time.monotonic()
 
-    def built(self, timeout_s: float) -> Spec:
-        """Wait until it is up."""
+    def tell(self, what: Any) -> bool:
+        self.asked = time.monotonic()
+        return super().tell(what)
+
+    def built(self, timeout_s: float) -> Spec | None:
+        """Wait until it is up; None when it died or stayed silent."""
         found = self.hear(timeout_s)
-        if isinstance(found, Spec):
-            return found
         if isinstance(found, EmbodiedError):
             raise found
-        raise EnvProcessError(
-            f"environment process {self.index} died or stayed silent for {timeout_s:.0f} s while it was built; nothing "
-            f"was simulated. Its last words: {self.last_words()}"
-        )
-
-    def attach(self, shared: dict[str, Tensor]) -> bool:
-        return self.tell(b"a") and self.tell((shared, self.rows)) and self.answer(60.0)
-
-    def answer(self, timeout_s: float) -> bool:
-        """Whether the worker finished what it was told; false when it died or stayed silent."""
-        return self.hear(timeout_s, raw=True) == b"."
-
-    def state(self, timeout_s: float) -> Tensor:
-        """(n, S) of its environments."""
-        found = self.hear(timeout_s)
-        if found is None or not self.answer(timeout_s):
-            raise self.lost("while its state was read")
         return found
 
-    def lost(self, when: str) -> EnvProcessError:
+    def attach(self, memory: Memory, layout: Layout) -> tuple[Any, ...]:
+        """The command that makes it see its rows of `memory`."""
+        return "attach", memory, layout, self.rows
+
+    def failure(self, doing: str, lost: str = "its episodes are lost") -> EnvProcessError:
+        """What became of it while it was `doing` something."""
+        waited = time.monotonic() - self.asked
+        rows = f"environments {self.rows.start} to {self.rows.stop - 1}, " if self.rows.stop else ""
         return EnvProcessError(
-            f"environment process {self.index} died or stayed silent {when}; nothing was simulated since. "
-            f"Its last words: {self.last_words()}"
+            f"environment process {self.index} ({rows}{self.kind}) {self.fate()} after {waited:.1f} s of {doing}; "
+            f"{lost}. Its last words: {self.last_words()}"
         )
 
 
-def _serve(connection: Connection, recipe: EnvRecipe) -> None:
+def _serve(wire: Wire, recipe: EnvRecipe) -> None:
     """The child: build, then answer commands until the parent hangs up."""
     try:
         env: Any = recipe.build()
     except EmbodiedError as error:
-        connection.send(error)
+        wire.tell(error)
         return
-    connection.send(env.spec)
+    wire.tell(env.spec)
     shared: dict[str, Tensor] = {}
     try:
         while True:
-            _obey(connection, env, shared, connection.recv_bytes())
-            connection.send_bytes(b".")
+            told = wire.hear()
+            try:
+                answer = _obey(env, shared, told) if isinstance(told, bytes) else _do(env, shared, *told)
+            except EmbodiedError as error:  # a sentence for the user, which a new process would only repeat
+                answer = error
+            wire.tell(answer)
     except (EOFError, ConnectionError):
         env.close()
     except Exception:  # the boundary of a process: its last words go to the log, the parent rebuilds it
@@ -215,24 +260,38 @@ def _serve(connection: Connection, recipe: EnvRecipe) -> None:
         os._exit(1)
 
 
-def _obey(connection: Connection, env: Any, shared: dict[str, Tensor], command: bytes) -> None:
-    if command == b"a":
-        tensors, rows = connection.recv()
-        shared |= {name: x[rows] for name, x in tensors.items()}
-        return
+def _obey(env: Any, shared: dict[str, Tensor], command: bytes) -> bytes:
+    """A step or a reset; then look, at what was reset or at everything."""
     if command == b"s":
         step: Step = env.step(shared["action"])
-        for name in ("reward", "valid", "terminated", "success", "human", "action"):
+        for name in OUTCOME:
             shared[name].copy_(getattr(step, name))
-    elif command == b"r":
-        env.reset(shared["mask"], Start(shared["task"], shared["initial_state"], shared["seed"]))
-    elif command == b"p":
-        env.set_state(shared["mask"], connection.recv())
-    elif command == b"g":
-        connection.send(env.get_state())
-        return
+        for name, x in env.observe().items():
+            shared[name].copy_(x)
+        return b"."
+    mask = shared["mask"]
+    env.reset(mask, Start(shared["task"], shared["initial_state"], shared["seed"]))
     for name, x in env.observe().items():
-        shared[name].copy_(x)
+        shared[name][mask] = x[mask]  # the others may have been lost with the process before this one
+    return b"."
+
+
+def _do(env: Any, shared: dict[str, Tensor], method: str, *args: Any) -> Any:
+    if method == "attach":
+        memory, layout, rows = args
+        shared |= {name: x[rows] for name, x in memory.tensors(layout).items()}
+        return b"."
+    if method == "set_state":
+        env.set_state(*args)
+        for name, x in env.observe().items():
+            shared[name].copy_(x)
+        return b"."
+    return getattr(env, method)()
+
+
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    """`mask` (N,) with as many dimensions as `x`."""
+    return mask.view(-1, *[1] * (x.dim() - 1))
 
 
 def split(num_envs: int, processes: int) -> list[int]:

@@ -18,7 +18,7 @@ from embodied.data.rollouts import Rollouts
 from embodied.distributed import whiten
 from embodied.errors import RatioError
 from embodied.interfaces import Granularity, Optimize, Policy
-from embodied.types import Batch, Metrics, Trajectory, tree_map
+from embodied.types import Batch, Metrics, Spec, Trajectory, tree_map
 
 
 @recipe
@@ -44,7 +44,7 @@ class PPO:
         if self.values == "action" and self.ratio == "decision":
             raise ValueError("ratio=decision cannot use values=action: set ratio to action or token")
 
-    def storage(self) -> Rollouts:
+    def storage(self, spec: Spec, chunk: int) -> Rollouts:  # noqa: ARG002  (a rollout brings its shapes)
         return Rollouts()
 
     def update(self, policy: Policy, storage: Rollouts, optimize: Optimize, generator: torch.Generator) -> Metrics:

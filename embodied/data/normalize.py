@@ -1,4 +1,4 @@
-"""Statistics of observations that travel with the weights."""
+"""Statistics of observations and of actions that travel with the weights."""
 
 from __future__ import annotations
 
@@ -51,3 +51,51 @@ class RunningNorm(nn.Module):
     def _refresh(self) -> None:
         self.shift = self.mean.float()
         self.scale = (self.variance + 1e-8).rsqrt().float()
+
+
+class ActionNorm(nn.Module):
+    """One unit of a policy's own output, for each action entry: what demonstrations did; the identity until `fit`.
+
+    Mean and standard deviation, not quantiles: nothing is clipped, so what happens seldom (a gripper closes once) can
+    still be said, and every entry that moves weighs the same in an imitation loss. One that moves less than `SMALLEST`
+    counts as if it moved that much: a constant is met exactly, and its noise is not blown up.
+    """
+
+    SMALLEST = 0.01  # of an action's range [-1, 1]
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, action_dim: int, chunk: int) -> None:
+        super().__init__()
+        self.chunk = chunk
+        self.register_buffer("mean", torch.zeros(action_dim))
+        self.register_buffer("std", torch.ones(action_dim))
+        for name in ("shift", "scale", "log_scale"):  # (K * A,): those of a whole chunk
+            self.register_buffer(name, torch.empty(0), persistent=False)
+        self._refresh()
+        self.register_load_state_dict_post_hook(lambda module, _: module._refresh())
+
+    def forward(self, unit: Tensor) -> Tensor:
+        """What the policy says (B, K * A) as actions."""
+        return torch.addcmul(self.shift, unit, self.scale)
+
+    def inverse(self, action: Tensor) -> Tensor:
+        """Actions (B, K * A) as the policy would say them."""
+        return (action - self.shift) / self.scale
+
+    def log_std(self, unit: Tensor) -> Tensor:
+        """Logarithm of a spread (K * A,), in the policy's units, as that of actions."""
+        return unit + self.log_scale
+
+    @torch.no_grad()
+    def fit(self, action: Tensor) -> None:
+        """Measure demonstrated actions (..., A)."""
+        flat = action.reshape(-1, action.shape[-1]).double()  # (B, A)
+        self.mean.copy_(flat.mean(dim=0))
+        self.std.copy_(flat.std(dim=0, correction=0).clamp(min=self.SMALLEST))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.shift, self.scale = self.mean.repeat(self.chunk), self.std.repeat(self.chunk)
+        self.log_scale = self.scale.log()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +35,7 @@ class Recording:
     action: NDArray[np.float32]  # (L, A) as executed, in [-1, 1]
     reward: NDArray[np.float32]  # (L,)
     terminated: NDArray[np.bool_]  # (L,) the task ended at this action
-    success: NDArray[np.bool_]  # (L,) the task is solved after this action
+    success: NDArray[np.bool_]  # (L,) the task is solved after this action; see Facts.lacks
     human: NDArray[np.bool_]  # (L,) a person chose this action
     label: Label = field(default_factory=Label)
 
@@ -53,7 +54,8 @@ class Facts:
 
     spec: Spec
     simulator: Mapping[str, Any] | None = None  # the recipe as `to_dict` writes it, where one made the data
-    origin: str = ""  # format and tool it comes from, for people
+    origin: str = ""  # format and tool it comes from, and what was left out on the way, for people
+    lacks: tuple[str, ...] = ()  # of "reward", "success", "terminated": what the source did not say, and is 0 here
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,11 @@ class Damage:
 class Dataset(Protocol):
     """Episodes on disk, of any format. Opening reads facts and lengths, never frames.
 
-    for index in range(len(dataset)): recording = dataset.recording(index)
+    for index, recording in readable(dataset): ...      # skips what is damaged, by name (dataset.py)
     """
+
+    @property
+    def path(self) -> Path: ...
 
     @property
     def facts(self) -> Facts: ...
@@ -85,6 +90,12 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
+    def name(self, index: int) -> str:
+        """How the format calls this episode: an index, a part and number, an HDF5 group."""
+        ...
+
     def label(self, index: int) -> Label: ...
 
-    def recording(self, index: int) -> Recording: ...
+    def recording(self, index: int, *, pictures: bool = True) -> Recording:
+        """The whole episode; without `pictures` only vectors. DatasetError where it turns out damaged now."""
+        ...

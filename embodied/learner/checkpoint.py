@@ -2,6 +2,7 @@
 
     weights.safetensors    the policy alone, for evaluation and for other programs
     learner.safetensors    optimizer, storage, random state        sampler.safetensors    running episodes, noise
+    tasks.safetensors      what a curriculum has seen, if there is one
     facts.json             counters, spec, lengths of the logs     manifest.json          SHA-256 of each file above
 
 Nothing in it is pickled; the manifest is checked on every load.

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from embodied.metrics.stats import percent
+from embodied.metrics.axis import ENV_STEPS, Axis
+from embodied.metrics.success import Recent
 from embodied.types import Metrics
 
 PLAIN_EVERY_S = 10.0
-Outcomes = Sequence[tuple[bool, bool]]  # of the last episodes: success at any step, success at the end
+STAGES, PARTS = ("collect", "update", "evaluate"), ("act", "step", "observe", "reset")  # of an iteration, of collecting
 
 
 class Display:
     """with Display(title, total) as display: display.show(done, metrics, recent)"""
 
-    def __init__(self, title: str, total: int, done: int = 0, console: Console | None = None) -> None:
-        self.title, self.total = title, total
+    def __init__(
+        self, title: str, total: int, done: int = 0, *, axis: Axis = ENV_STEPS, console: Console | None = None
+    ) -> None:
+        self.title, self.total, self.axis = title, total, axis
         self.console = console or Console(file=sys.stdout)
         self.began, self.first, self.last_line = time.monotonic(), done, 0.0
         self.progress = Progress(
@@ -36,22 +38,23 @@ class Display:
         if self.console.is_terminal:
             self.live.start()
         else:
-            self.console.print(f"{self.title}: {self.total:,} environment steps", highlight=False)
+            self.console.print(f"{self.title}: {self.total:,} {self.axis.name}", highlight=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self.live.stop()
 
-    def show(self, done: int, metrics: Metrics, recent: Outcomes) -> None:
-        """After an iteration: `done` environment steps, its metrics, the last episodes."""
+    def show(self, done: int, metrics: Metrics, recent: Recent) -> None:
+        """After an iteration: how much is done, its metrics, the last episodes."""
         eta = self._eta(done)
         if self.console.is_terminal:
             self.progress.update(self.task, completed=min(done, self.total), eta=eta)
-            self.live.update(Group(self.progress, _table(metrics, recent)))
+            self.live.update(Group(self.progress, _table(self.axis, metrics, recent)))
         elif time.monotonic() - self.last_line > PLAIN_EVERY_S or done >= self.total:
             self.last_line = time.monotonic()
-            self.console.print(_line(done, self.total, metrics, recent, eta), highlight=False, soft_wrap=True)
+            line = _line(self.axis, done, self.total, metrics, recent, eta)
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def _eta(self, done: int) -> str:
         gone = time.monotonic() - self.began
@@ -67,32 +70,46 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def success_of(recent: Outcomes) -> str:
-    return percent(sum(once for once, _ in recent), len(recent)) if recent else "no episode yet"
+def success_of(recent: Recent) -> str:
+    return str(recent)
 
 
-def _table(metrics: Metrics, recent: Outcomes) -> Table:
+def _table(axis: Axis, metrics: Metrics, recent: Recent) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
-    stages = "  ".join(f"{name} {_share(metrics, name)}" for name in ("collect", "update"))
-    inside = "  ".join(f"{name} {_share(metrics, name)}" for name in ("act", "step", "observe", "reset"))
+    inside = "  ".join(f"{name} {_share(metrics, name)}" for name in PARTS if f"seconds/{name}" in metrics)
     rows = {
         "success, last episodes": success_of(recent),
         "return": f"{metrics['return']:.2f}" if "return" in metrics else "-",
-        "environment steps/s": f"{metrics['steps_per_s']:,.0f}",
-        "time by stage": f"{stages}   (collect: {inside})",
+        f"{axis.name}/s": f"{metrics[axis.rate]:,.0f}",
+        "time by stage": _stages(metrics) + (f"   (collect: {inside})" if inside else ""),
     }
+    if losses := _losses(metrics):
+        rows |= {"loss": losses}
     for name, value in rows.items():
         table.add_row(f"  [dim]{name}[/dim]", value)
     return table
 
 
+def _stages(metrics: Metrics) -> str:
+    return "  ".join(f"{name} {_share(metrics, name)}" for name in STAGES if f"seconds/{name}" in metrics)
+
+
 def _share(metrics: Metrics, name: str) -> str:
-    total = metrics["seconds/collect"] + metrics["seconds/update"]
+    total = sum(metrics.get(f"seconds/{stage}", 0.0) for stage in STAGES)
     return f"{100 * metrics[f'seconds/{name}'] / total:.0f}%"
 
 
-def _line(done: int, total: int, metrics: Metrics, recent: Outcomes, eta: str) -> str:
+def _losses(metrics: Metrics) -> str:
+    """What says how imitation goes before the first episode is played."""
+    if "validation_loss" not in metrics:
+        return ""
+    return f"{metrics['loss']:.4f}, on episodes held out {metrics['validation_loss']:.4f}"
+
+
+def _line(axis: Axis, done: int, total: int, metrics: Metrics, recent: Recent, eta: str) -> str:
+    unit = axis.name.split()[-1]
+    losses = f"loss {found}  " if (found := _losses(metrics)) else ""
     return (
-        f"{done:>10,}/{total:,} steps  success {success_of(recent)}  {metrics['steps_per_s']:,.0f} steps/s  "
-        f"collect {_share(metrics, 'collect')} update {_share(metrics, 'update')}  ETA {eta}"
+        f"{done:>10,}/{total:,} {unit}  {losses}success {success_of(recent)}  {metrics[axis.rate]:,.0f} {unit}/s  "
+        f"{_stages(metrics)}  ETA {eta}"
     )

@@ -17,24 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from embodied.errors import CheckpointError
+from embodied.metrics.axis import ENV_STEPS, Axis
 from embodied.packaging import need
 from embodied.types import Episode, Metrics
 
 TABLES = ("metrics.jsonl", "episodes.csv")
-COLUMNS = ("env_steps", *(field.name for field in fields(Episode)))
+COLUMNS = tuple(field.name for field in fields(Episode))
 
 
 class Logger:
-    """log(env_steps, metrics, episodes) after each iteration."""
+    """log(done, metrics, episodes) after each iteration, `done` counted along `axis`."""
 
-    def __init__(self, folder: Path, *, wandb: str | None = None, resumed_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, axis: Axis = ENV_STEPS, wandb: str | None = None, resumed_at: int | None = None
+    ) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self.folder = folder
+        self.folder, self.axis = folder, axis
         self.metrics = (folder / TABLES[0]).open("a")
         self.episodes = (folder / TABLES[1]).open("a", newline="")
         if self.episodes.tell() == 0:
-            self.episodes.write(_line(COLUMNS))
+            self.episodes.write(_line([axis.key, *COLUMNS]))
         self.tensorboard = SummaryWriter(
             str(folder / "tensorboard"), purge_step=None if resumed_at is None else resumed_at + 1
         )
@@ -44,15 +47,15 @@ class Logger:
                 project=wandb, dir=str(folder), name=folder.name, id=_wandb_id(folder), resume="allow"
             )
 
-    def log(self, env_steps: int, metrics: Metrics, episodes: list[Episode]) -> None:
-        self.metrics.write(json.dumps({"env_steps": env_steps} | metrics) + "\n")
+    def log(self, done: int, metrics: Metrics, episodes: list[Episode]) -> None:
+        self.metrics.write(json.dumps({self.axis.key: done} | metrics) + "\n")
         self.metrics.flush()
-        self.episodes.writelines(_line([env_steps, *asdict(episode).values()]) for episode in episodes)
+        self.episodes.writelines(_line([done, *asdict(episode).values()]) for episode in episodes)
         self.episodes.flush()
         for name, value in metrics.items():
-            self.tensorboard.add_scalar(name, value, env_steps)
+            self.tensorboard.add_scalar(name, value, done)
         if self.wandb is not None:
-            self.wandb.log(metrics, step=env_steps)
+            self.wandb.log(metrics, step=done)
 
     def lengths(self) -> dict[str, int]:
         """Bytes of each table, which are on the disk when this returns: what a checkpoint remembers."""
@@ -87,7 +90,7 @@ def _size(path: Path) -> int:
 
 def write_episodes(path: Path, episodes: list[Episode]) -> None:
     """The table of an evaluation, where no environment steps are counted."""
-    path.write_text(_line(COLUMNS[1:]) + "".join(_line(asdict(episode).values()) for episode in episodes))
+    path.write_text(_line(COLUMNS) + "".join(_line(asdict(episode).values()) for episode in episodes))
 
 
 def _line(cells: Iterable[object]) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from embodied.errors import StageError
 from embodied.interfaces import Recipe
 from embodied.runtime.child import Child
+from embodied.runtime.wire import Wire
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -70,12 +71,14 @@ class ProcessStage(Generic[T]):
         return self._answer(name)
 
     def _answer(self, name: str) -> Any:
+        began = time.monotonic()
         found = self._child.hear(self.timeout_s)
         if found is None:
-            self._child.stop()  # a late answer must not be taken for that of the next call
+            fate = self._child.fate()
+            self._child.stop(grace_s=0.0)  # a late answer must not be taken for that of the next call
             raise StageError(
-                f"the process of {self.name} died or stayed silent for {self.timeout_s:.0f} s during `{name}`; its "
-                f"work since the last answer is lost. Its last words: {self._child.last_words()}"
+                f"the process {self.name} {fate} after {time.monotonic() - began:.0f} s of `{name}`; its work since "
+                f"the last answer is lost. Its last words: {self._child.last_words()}"
             )
         value, error = found
         if error is not None:
@@ -83,14 +86,14 @@ class ProcessStage(Generic[T]):
         return value
 
 
-def _serve(connection: Connection, recipe: Recipe[Any]) -> None:
+def _serve(wire: Wire, recipe: Recipe[Any]) -> None:
     """The child: build, then answer calls until the parent hangs up. Exceptions are answers, too."""
     target, error = _outcome(recipe.build)
-    connection.send((None, error))
+    wire.tell((None, error))
     try:
         while error is None:
-            name, args, kwargs = connection.recv()
-            connection.send(_outcome(lambda call: getattr(target, call[0])(*call[1], **call[2]), (name, args, kwargs)))
+            name, args, kwargs = wire.hear()
+            wire.tell(_outcome(lambda call: getattr(target, call[0])(*call[1], **call[2]), (name, args, kwargs)))
     except (EOFError, ConnectionError):
         close = getattr(target, "close", None)
         if close is not None:

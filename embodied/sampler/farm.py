@@ -10,25 +10,31 @@ A process that dies is rebuilt, the episodes that ran in it are recorded as lost
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from embodied.config import recipe
 from embodied.errors import EmbodiedError, EnvProcessError, StageError
+from embodied.interfaces import Plan
 from embodied.runtime.stage import ProcessStage
 from embodied.sampler.assemble import check_finite, join
 from embodied.sampler.recorder import Label, Recorder, label_of
 from embodied.sampler.sampler import Sampler, SamplerRecipe
+from embodied.sampler.starts import Draw
+from embodied.spec import join_specs
 from embodied.types import Episode, Metrics, Spec, Trajectory, Weights
 
 log = logging.getLogger(__name__)
 MAX_DEATHS, MAX_DEATHS_IN_A_ROW = 20, 3  # of all processes, and of one without a finished rollout
 PATIENCE_S, STEP_PATIENCE_S = 600.0, 5.0  # for a rollout, and more for each decision of one environment
 Harvest = tuple[Trajectory, Metrics]
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 @recipe
@@ -47,7 +53,7 @@ class Farm:
         self.stages: list[ProcessStage[Sampler]] = []
         self.deaths, self.in_a_row = 0, [0] * len(self.recipes)
         self.weights: Weights | None = None
-        self.loading: list[Future[None]] = []
+        self.telling: list[list[Future[None]]] = [[] for _ in self.recipes]  # weights and plans under way to each
         self.seconds: Metrics = {}
         try:
             for index in range(len(self.recipes)):
@@ -55,11 +61,11 @@ class Farm:
             for stage in self.stages:
                 stage.ready()
             specs = [stage.call(Sampler.spec).result() for stage in self.stages]
+            self.sizes, self._spec = [spec.num_envs for spec in specs], join_specs(specs)
+            self.assign(Draw.over(self._spec, r.samplers[0].starts.group_size))
         except BaseException:
             self.close()
             raise
-        self.sizes = [spec.num_envs for spec in specs]
-        self._spec = replace(specs[0], num_envs=sum(self.sizes))
         self.labels = [Label(env=n, index=n) for n in range(self._spec.num_envs)]  # of the running episodes
         self.recorder, self.finished = Recorder(self._spec.num_envs), list[Episode]()
 
@@ -68,7 +74,16 @@ class Farm:
 
     def load(self, weights: Weights) -> None:
         self.weights = Weights(weights.version, {name: x.cpu() for name, x in weights.state.items()})
-        self.loading = [stage.call(Sampler.load, self.weights) for stage in self.stages]
+        self._tell(Sampler.load, self.weights)
+
+    def assign(self, plan: Plan) -> None:
+        """Choose tasks by `plan` from the next episode on."""
+        self.plan = plan
+        self._tell(Sampler.assign, plan)
+
+    def begun(self) -> Tensor:
+        """(N,) episodes that each environment has begun, less one."""
+        return torch.cat([self._surely(index, Sampler.begun) for index in range(len(self.stages))])
 
     def collect(self, decisions: int) -> Trajectory:
         """T = `decisions` chunks from each of the N environments."""
@@ -96,10 +111,10 @@ class Farm:
         return seconds
 
     def state(self) -> dict[str, Tensor]:
-        """Of every sampler; one that died since its last rollout is rebuilt first."""
+        """Of every sampler."""
         named: dict[str, Tensor] = {}
         for index in range(len(self.stages)):
-            named |= {f"{index}/{name}": x for name, x in self._state(index).items()}
+            named |= {f"{index}/{name}": x for name, x in self._surely(index, Sampler.state).items()}
         return named | {"running": self.recorder.state(), "deaths": torch.tensor(self.deaths)}
 
     def resume(self, state: Mapping[str, Tensor]) -> bool:
@@ -124,8 +139,9 @@ class Farm:
 
     def _part(self, index: int, future: Future[Harvest], decisions: int) -> Harvest:
         try:
-            if self.loading:
-                self.loading[index].result()
+            for told in self.telling[index]:
+                told.result()
+            self.telling[index] = []
             return future.result()
         except StageError as error:
             self._rebuild(index, error)
@@ -135,12 +151,17 @@ class Farm:
             self._rebuild(index, StageError(f"the sampler in process {index} raised {error!r}."))
         return self._part(index, self.stages[index].call(Sampler.harvest, decisions), decisions)
 
-    def _state(self, index: int) -> dict[str, Tensor]:
+    def _tell(self, method: Callable[[Sampler, T], None], value: T) -> None:
+        for stage, telling in zip(self.stages, self.telling, strict=True):
+            telling.append(stage.call(method, value))
+
+    def _surely(self, index: int, method: Callable[[Sampler], R]) -> R:
+        """What the sampler in process `index` answers; one that died since its last rollout is rebuilt first."""
         try:
-            return self.stages[index].call(Sampler.state).result()
+            return self.stages[index].call(method).result()
         except StageError as error:
             self._rebuild(index, error)
-            return self._state(index)
+            return self._surely(index, method)
 
     def _rebuild(self, index: int, error: StageError) -> None:
         """A new process whose episodes begin after those that were lost, and with noise of its own."""
@@ -158,15 +179,14 @@ class Farm:
         self.recipes[index] = replace(self.recipes[index], counts=counts, deaths=self.deaths)
         self.stages[index].close()
         self.stages[index] = self._launch(index)
+        self.telling[index] = []
         try:
             self.stages[index].ready()
+            self.stages[index].call(Sampler.assign, self.plan).result()
             if self.weights is not None:
                 self.stages[index].call(Sampler.load, self.weights).result()
         except StageError as again:
             self._rebuild(index, again)
-        if self.loading:
-            self.loading[index] = Future()
-            self.loading[index].set_result(None)
 
     def _labels_in(self, state: Mapping[str, Tensor], first: int) -> list[Label]:
         """Labels of the episodes that a saved sampler was running, its first environment being `first`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from embodied.errors import ConfigError
 from embodied.interfaces import Env, EnvRecipe, Policy
-from embodied.sampler.starts import Starts, to_start
+from embodied.sampler.starts import Jobs, Starts, to_start
 
 TILE = 256  # pixels
 GREEN = (60, 200, 90)
@@ -50,6 +51,7 @@ def film(
 
 def _play(env: FilmedEnv, policy: Policy, starts: Starts, max_steps: int) -> list[NDArray[np.uint8]]:
     num, device = env.spec.num_envs, env.spec.device
+    starts = replace(starts, plan=Jobs.over(env.spec, num))
     env.reset(torch.ones(num, dtype=torch.bool, device=device), to_start(starts(list(range(num)), [0] * num, num)))
     solved, running = np.zeros(num, dtype=bool), np.ones(num, dtype=bool)
     steps = 0

@@ -16,11 +16,11 @@ from pydantic import InstanceOf
 from torch import Tensor
 
 from embodied.config import Count, Natural, recipe
-from embodied.interfaces import Env, EnvRecipe, Policy, PolicyRecipe
+from embodied.interfaces import Env, EnvRecipe, Plan, Policy, PolicyRecipe
 from embodied.noise import Noise, mix
 from embodied.sampler.assemble import Ending, Row, assemble, check_finite
 from embodied.sampler.recorder import Recorder
-from embodied.sampler.starts import Starts, to_start
+from embodied.sampler.starts import Draw, Starts, to_start
 from embodied.types import Decision, Episode, Metrics, Obs, Spec, Step, Trajectory, Weights, tree_map
 
 NOISE_ROLE = 1  # of the seeds under one seed of the run; see `mix`
@@ -81,6 +81,8 @@ class Sampler:
         self.device = next((p.device for p in policy.parameters()), torch.device("cpu"))  # where the policy acts
         num, device = env.spec.num_envs, env.spec.device
         self.first, self.total = first, total or num
+        if starts.plan is None and self.total == num:  # among others it waits for `assign`
+            self.assign(Draw.over(env.spec, starts.group_size))
         self.noise = Noise(mix(seed, NOISE_ROLE), total=self.total, first=first, device=self.device)
         self.counts = list(counts or [-1] * num)  # episodes begun in each environment, less one
         self.drawn = [(0, -1, 0)] * num  # task, initial state and seed of the running episodes
@@ -99,6 +101,14 @@ class Sampler:
         """Act with `weights` from the next decision on."""
         self.policy.load_state_dict(dict(weights.state))
         self.version = weights.version
+
+    def assign(self, plan: Plan) -> None:
+        """Choose tasks by `plan` from the next episode on."""
+        self.starts = replace(self.starts, plan=plan)
+
+    def begun(self) -> Tensor:
+        """(N,) episodes that each environment has begun, less one."""
+        return torch.tensor(self.counts)
 
     def collect(self, decisions: int) -> Trajectory:
         """T = `decisions` chunks from each of the N environments."""

@@ -54,9 +54,9 @@ class Camera(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features of every camera beside the vector `state`, if there is one: (B, F)."""
+    """Features of every camera beside the vector `state`, if there is one, and `beside` more entries: (B, F)."""
 
-    def __init__(self, obs: Mapping[str, Array], *, trunk: Trunk, width: int, features: int) -> None:
+    def __init__(self, obs: Mapping[str, Array], *, trunk: Trunk, width: int, features: int, beside: int = 0) -> None:
         super().__init__()
         names = sorted({key.partition("/")[2] for key in obs if key.startswith(("rgb/", "depth/"))})
         if not names:
@@ -68,10 +68,10 @@ class Encoder(nn.Module):
         for name in names:
             keys = [key for key in (f"rgb/{name}", f"depth/{name}") if key in obs]
             self.cameras[name.replace(".", "_")] = Camera(keys, obs, trunk=trunk, width=width, features=features)
-        self.size = features * len(names) + (obs["state"].shape[0] if "state" in obs else 0)
+        self.size = features * len(names) + (obs["state"].shape[0] if "state" in obs else 0) + beside
 
     def forward(self, obs: Obs, state: Tensor | None) -> Tensor:
-        """`state` (B, D) as it shall be seen, normalized or not."""
+        """`state` (B, D) as it shall be seen, normalized or not, with what stands beside it."""
         encoded = [camera(obs) for camera in self.cameras.values()]
         return torch.cat(encoded if state is None else [*encoded, state], dim=1)
 

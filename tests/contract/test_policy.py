@@ -42,11 +42,12 @@ def recipe(request):
 
 @pytest.fixture
 def policy(recipe):
-    """With weights that tell observations apart, and statistics of some."""
+    """With weights that tell observations apart, and statistics of some, and of actions."""
     torch.manual_seed(0)
     policy = recipe.build(SPEC)
     torch.nn.init.normal_(policy.actor[-1].weight, std=0.1)
     policy.track(observed(seed=8))
+    policy.calibrate(torch.rand(9, A) * 0.2 - 0.6)
     return policy
 
 

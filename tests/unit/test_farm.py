@@ -153,7 +153,7 @@ def test_a_process_killed_between_two_rollouts_is_rebuilt_at_the_next_call():
     farm = built(Shards(processes=2))
     farm.collect(4)
     farm.stages[1]._child.process.kill()
-    farm.stages[1]._child.process.join()
+    farm.stages[1]._child.process.wait()
     assert set(farm.timing()) == {"act", "step", "reset", "observe"}
     farm.state()
     assert farm.collect(4).valid.any()
@@ -166,7 +166,7 @@ def test_one_death_of_each_of_many_processes_does_not_end_the_run():
     farm.collect(2)
     for stage in farm.stages:
         stage._child.process.kill()
-        stage._child.process.join()
+        stage._child.process.wait()
     farm.collect(2)
     assert farm.deaths == 5
     farm.close()

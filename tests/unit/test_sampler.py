@@ -162,23 +162,6 @@ def test_each_decision_is_rendered_once():
     assert [env.observed for env in s.env.envs] == [5, 5]  # four decisions and what followed
 
 
-def test_starts_depend_on_seed_role_and_episode_alone():
-    train = Starts(seed=1)
-    assert train([0, 1], [0, 0], 2) == train([0, 1], [0, 0], 2)
-    assert train([1], [4], 2) == train([1, 0], [4, 9], 2)[:1]
-    others = train, Starts(seed=2), Starts(seed=1, role="evaluate")
-    seeds = {starts([env], [count], 4)[0][2] for starts in others for env in range(4) for count in range(5)}
-    assert len(seeds) == 3 * 4 * 5
-
-
-def test_the_environments_of_a_group_share_task_and_start():
-    rows = Starts(seed=0, group_size=2, num_tasks=3)([0, 1, 2, 3], [0, 0, 0, 0], 4)
-    assert rows[0] == rows[1]
-    assert rows[2] == rows[3]
-    assert rows[0] != rows[2]
-    assert [row[0] for row in rows] == [0, 0, 1, 1]
-
-
 def test_what_a_chunk_does_beyond_the_time_limit_does_not_count():
     r = sampler(CountingRecipe(num_envs=1, length=6, max_steps=5), THREE).collect(2)  # chunks of three, a limit of five
     assert r.valid[:, 0].tolist() == [[True, True, True], [True, True, False]]

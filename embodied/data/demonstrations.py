@@ -1,0 +1,234 @@
+"""Demonstrations as imitation learns from them: whole episodes laid end to end, of which any row can begin a chunk.
+
+Opening checks that the data fit the simulator; whatever then comes out of here does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embodied.data.dataset import open_dataset
+from embodied.data.frames import Frames, cached
+from embodied.data.recording import Dataset
+from embodied.errors import CheckpointError, DatasetError
+from embodied.interfaces import Policy
+from embodied.noise import mix
+from embodied.types import Chunks, Spec
+
+logger = logging.getLogger(__name__)
+SPLIT_ROLE = 4  # of the seeds under one seed of the run; see `mix`
+PORTION = 4096  # rows whose observations are measured at once
+
+
+class Demonstrations:
+    """demonstrations.sample(256, generator); demonstrations.held_out(rows)
+
+    Row r is one action and the frame that was seen before it; `last` says where its episode ends.
+    """
+
+    def __init__(
+        self,
+        frames: Mapping[str, NDArray[Any]],
+        frame: NDArray[np.int64],
+        action: Tensor,
+        lengths: Tensor,
+        held_out: Tensor,
+        *,
+        chunk: int,
+        task: Tensor | None = None,
+    ) -> None:
+        """`frames` each (P, ...), of which row r saw `frame[r]` and did `action[r]`; R rows of E episodes.
+
+        `lengths` (E,); `held_out` (E,) from learning; `task` (E,) is added to what was seen where it is given.
+        """
+        self.frames, self.frame, self.action, self.lengths, self.chunk = frames, frame, action, lengths, chunk
+        self.task = None if task is None else task.repeat_interleave(lengths)  # (R,)
+        self.last = (lengths.cumsum(0) - 1).repeat_interleave(lengths)  # (R,)
+        kept_out = held_out.repeat_interleave(lengths)  # (R,) bool
+        self.learned, self.validation = (~kept_out).nonzero()[:, 0], kept_out.nonzero()[:, 0]  # rows of each
+
+    def sample(self, count: int, generator: torch.Generator) -> Chunks:
+        """`count` chunks that begin anywhere in the episodes to learn from."""
+        drawn = torch.randint(len(self.learned), (count,), generator=generator)
+        return self.chunks(self.learned[drawn])
+
+    def held_out(self, count: int) -> Chunks:
+        """At most `count` chunks of the episodes kept for validation, always the same, spread evenly over them."""
+        spread = torch.linspace(0, len(self.validation) - 1, min(count, len(self.validation))).long()
+        return self.chunks(self.validation[spread])
+
+    def chunks(self, rows: Tensor) -> Chunks:
+        """What begins at `rows` (B,). Beyond an episode's end its last action is repeated, with weight 0."""
+        wanted = rows[:, None] + torch.arange(self.chunk)  # (B, K)
+        last = self.last[rows][:, None]  # (B, 1)
+        action = self.action[wanted.minimum(last)]  # (B, K, A)
+        return Chunks(obs=self.obs(rows), action=action, sample_weight=(wanted <= last).float())
+
+    def obs(self, rows: Tensor) -> dict[str, Tensor]:
+        """What was seen before the actions in `rows` (B,), copied, each (B, ...)."""
+        frame = self.frame[rows.numpy()]  # (B,)
+        seen = {name: torch.from_numpy(x[frame]) for name, x in self.frames.items()}
+        return seen if self.task is None else seen | {"task": self.task[rows]}
+
+    def describe(self, policy: Policy) -> None:
+        """Let `policy` measure every observation and action of the episodes to learn from, once."""
+        device = next(policy.parameters()).device
+        for rows in self.learned.split(PORTION):
+            policy.track({name: x.to(device) for name, x in self.obs(rows).items()})
+        policy.calibrate(self.action[self.learned].to(device))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Which data these are: nothing else is needed to continue."""
+        return {"lengths": self.lengths, "validation": self.validation}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse to continue on other data than the run began with."""
+        mine = self.state()
+        if any(not torch.equal(mine[name], state[name]) for name in mine):
+            raise CheckpointError(
+                f"the run learned from {len(state['lengths'])} episodes with {int(state['lengths'].sum())} actions and "
+                f"the dataset now holds {len(self.lengths)} with {len(self.action)}, or divides them differently; "
+                f"nothing was continued. Restore the dataset, or begin a new run."
+            )
+
+
+def open_demonstrations(
+    path: Path, spec: Spec, *, chunk: int, validation: float, episodes: int | None = None, seed: int = 0
+) -> Demonstrations:
+    """The first `episodes` (None: all) of the dataset at `path`, for a policy that acts in `spec` with K = `chunk`.
+
+    The share `validation` of them, drawn by `seed`, is held out.
+    """
+    dataset, name = open_dataset(path), str(path)
+    check_fits(dataset.facts.spec, spec, name)
+    tasks = matched(dataset.facts.spec.tasks, spec.tasks, name)
+    if len(dataset) == 0:
+        raise DatasetError(_empty(name, len(dataset.damaged)))
+    frames = cached(dataset, pictures=any(len(array.shape) == 3 for array in spec.obs.values()))
+    _tell_left_out(dataset, frames, name)
+    playable = [e for e, label in enumerate(frames.labels) if label.task in tasks]
+    if len(playable) < len(frames.labels):
+        logger.warning(
+            "%s: %d episodes show tasks that the simulator does not have; they are left out.",
+            name, len(frames.labels) - len(playable),
+        )  # fmt: skip
+    chosen = playable[:episodes]
+    if not chosen:
+        raise DatasetError(_empty(name, len(dataset) + len(dataset.damaged) - len(frames.labels)))
+    return Demonstrations(
+        {key: _near(frames.obs[key]) for key in spec.obs if key != "task"},
+        *_rows(frames, chosen),
+        torch.from_numpy(frames.lengths[chosen]),
+        split(len(chosen), validation, seed, name),
+        chunk=chunk,
+        task=torch.tensor([tasks[frames.labels[e].task] for e in chosen]) if "task" in spec.obs else None,
+    )
+
+
+def split(count: int, fraction: float, seed: int, name: str) -> Tensor:
+    """(E,) bool: which of `count` episodes are held out; one at least, where `fraction` asks for any."""
+    held_out = torch.zeros(count, dtype=torch.bool)
+    if fraction == 0:
+        return held_out
+    number = max(1, round(count * fraction))
+    if number >= count:
+        raise DatasetError(
+            f"{name} has {count} usable episodes, and holding out {fraction:.0%} of them for validation leaves none to "
+            f"learn from; nothing was learned. Collect more, or set algorithm.validation=0."
+        )
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, SPLIT_ROLE)))
+    held_out[order[:number]] = True
+    return held_out
+
+
+def check_fits(have: Spec, want: Spec, name: str) -> None:
+    """Refuse a dataset (`have`) that a policy for the simulator (`want`) cannot learn from."""
+    if have.robot and want.robot and have.robot != want.robot:
+        raise DatasetError(
+            f"{name} shows the robot {have.robot} and the simulator has {want.robot}; nothing was learned. Give "
+            f"algorithm.dataset demonstrations of the same robot."
+        )
+    if have.action_dim != want.action_dim:
+        raise DatasetError(
+            f"{name} has actions of {have.action_dim} entries and the simulator takes {want.action_dim}; nothing was "
+            f"learned. Set the simulator's controller to that of the demonstrations."
+        )
+    if abs(have.control_hz - want.control_hz) > 0.01 * want.control_hz:
+        logger.warning(
+            "%s was recorded at %g actions/s and the simulator takes %g: what was demonstrated will be played at "
+            "another speed.", name, have.control_hz, want.control_hz,
+        )  # fmt: skip
+    for key, array in want.obs.items():
+        if key == "task":
+            continue
+        if key not in have.obs:
+            raise DatasetError(
+                f"{name} has no observation `{key}`, which the simulator offers: it has {sorted(have.obs)}; nothing "
+                f"was learned. Collect it with the simulator settings of this run."
+            )
+        if have.obs[key].shape != array.shape or have.obs[key].dtype != array.dtype:
+            raise DatasetError(
+                f"`{key}` is {_form(have, key)} in {name} and {_form(want, key)} in the simulator; nothing was "
+                f"learned. Set the simulator to observe what was recorded, or collect anew."
+            )
+
+
+def matched(have: Sequence[str], want: Sequence[str], name: str) -> dict[int, int]:
+    """For each task of a dataset that the simulator has, too, its index there, found by its instruction.
+
+    Where a simulator has one task, data without a word about theirs are taken to be of it.
+    """
+    if not any(have) and len(want) == 1:
+        return dict.fromkeys(range(len(have)), 0)
+    places = {text: index for index, text in enumerate(want)}
+    found = {index: places[text] for index, text in enumerate(have) if text in places}
+    if not found:
+        raise DatasetError(
+            f"{name} shows {_listed(have)} and the simulator's tasks are {_listed(want)}, so no episode is of a task "
+            f"that could be played; nothing was learned. Choose the simulator's task by its instruction."
+        )
+    return found
+
+
+def _rows(frames: Frames, episodes: list[int]) -> tuple[NDArray[np.int64], Tensor]:
+    """Frame and action of every step of `episodes`: (R,) and (R, A)."""
+    rows = np.isin(frames.episode, episodes)
+    return frames.frame[rows], torch.from_numpy(frames.action[rows])
+
+
+def _near(frames: NDArray[Any]) -> NDArray[Any]:
+    """Vectors in memory; pictures stay where they are, on the disk or in its cache."""
+    return frames if frames.ndim == 4 else np.array(frames)
+
+
+def _tell_left_out(dataset: Dataset, frames: Frames, name: str) -> None:
+    """Name what is damaged each time: the cache says why only when it is filled."""
+    unread = {dataset.name(index) for index in range(len(dataset))} - set(frames.names)
+    damaged = [f"{damage.episode} ({damage.reason})" for damage in dataset.damaged] + sorted(unread)
+    if damaged:
+        logger.warning("%s: %d damaged episodes are left out: %s.", name, len(damaged), ", ".join(damaged))
+
+
+def _empty(name: str, damaged: int) -> str:
+    return (
+        f"{name} holds no episode that can be learned from ({damaged} are damaged); nothing was learned. Collect "
+        f"demonstrations into it, or name another folder."
+    )
+
+
+def _form(spec: Spec, key: str) -> str:
+    array = spec.obs[key]
+    return f"{str(array.dtype).removeprefix('torch.')} {'x'.join(map(str, array.shape))}"
+
+
+def _listed(tasks: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(f"`{text}`" for text in tasks[:most])
+    return shown + (f" and {len(tasks) - most} more" if len(tasks) > most else "")

@@ -1,0 +1,183 @@
+"""One end of a conversation between a process and its child: bytes as they are, anything else pickled.
+
+What is pickled comes from our own process at the other end of a private socket, from nowhere else. Large tensors and
+arrays do not pass through the socket: they lie in shared memory, whose descriptor goes along with the message.
+
+    message: kind, length | payload            with descriptors attached to its first byte
+    payload: sizes of the buffers in shared memory, then the value
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pickle
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embodied.runtime.memory import Memory, aligned
+
+HEADER = struct.Struct("<BQ")
+BYTES, PICKLED = 0, 1  # kinds
+LARGE = 1 << 16  # bytes from which a buffer goes through shared memory
+MOST_DESCRIPTORS = 16  # of one message
+
+
+class Wire:
+    """wire.tell(...); wire.hear(timeout_s). Of one thread."""
+
+    def __init__(self, connection: socket.socket, patience_s: float | None = None) -> None:
+        self.socket = connection
+        self.patience_s = patience_s  # for the other end to make room for a message
+
+    def tell(self, what: Any) -> None:
+        """Send; OSError when nobody is there to read it."""
+        kind, payload, kept = (BYTES, what, ()) if isinstance(what, bytes) else (PICKLED, *_pickled(what))
+        message = HEADER.pack(kind, len(payload)) + payload
+        self.socket.settimeout(self.patience_s)
+        sent = socket.send_fds(self.socket, [message], [memory.fd for memory in kept]) if kept else 0
+        if sent < len(message):
+            self.socket.sendall(memoryview(message)[sent:])
+
+    def hear(self, timeout_s: float | None = None) -> Any:
+        """What the other end says next. EOFError when it hung up; TimeoutError when it said nothing in time."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._wait_until(deadline)
+        header, descriptors, _, _ = socket.recv_fds(self.socket, HEADER.size, MOST_DESCRIPTORS)
+        if not header:
+            raise EOFError
+        header += self._receive(HEADER.size - len(header), deadline)
+        kind, length = HEADER.unpack(header)
+        payload = self._receive(length, deadline)
+        return payload if kind == BYTES else _unpickled(payload, descriptors)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _receive(self, length: int, deadline: float | None) -> bytes:
+        parts = bytearray()
+        while len(parts) < length:
+            self._wait_until(deadline)
+            part = self.socket.recv(min(length - len(parts), 1 << 20))
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
+
+    def _wait_until(self, deadline: float | None) -> None:
+        """How long the next read of the socket may take."""
+        self.socket.settimeout(None if deadline is None else max(deadline - time.monotonic(), 1e-3))
+
+
+class Script:
+    """The file that the parent runs as `__main__`. A child loads it, not as a script, when it needs what is defined
+    there: a script of someone's own recipes can be run as it is."""
+
+    path: str | None = None  # in a child, until it is loaded
+    is_loading = False
+
+    @staticmethod
+    def load() -> None:
+        if Script.path is None:
+            return
+        loader = SourceFileLoader("__mp_main__", Script.path)  # the name that multiprocessing gives it, too
+        spec = spec_from_loader("__mp_main__", loader)
+        assert spec is not None
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = module_from_spec(spec)
+        Script.path, Script.is_loading = None, True
+        loader.exec_module(sys.modules["__mp_main__"])
+        Script.is_loading = False
+
+
+class _Pickler(pickle.Pickler):
+    """Collects what goes along in shared memory: blocks of ours by descriptor, large buffers into one new block."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5, buffer_callback=self._is_small)
+        self.large: list[memoryview] = []
+        self.blocks: list[Memory] = []
+
+    def persistent_id(self, obj: Any) -> tuple[int, int] | None:
+        if not isinstance(obj, Memory):
+            return None
+        self.blocks.append(obj)
+        return len(self.blocks) - 1, obj.size
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is not Tensor or obj.device.type != "cpu" or obj.layout != torch.strided:
+            return NotImplemented
+        if obj.requires_grad or obj.is_complex() or obj.is_quantized:
+            return NotImplemented
+        flat = obj.contiguous().view(-1).view(torch.uint8).numpy()
+        return _tensor, (pickle.PickleBuffer(flat), obj.dtype, tuple(obj.shape))
+
+    def _is_small(self, buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < LARGE:
+            return True
+        self.large.append(raw)
+        return False
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, buffers: Sequence[memoryview], blocks: Sequence[int]) -> None:
+        super().__init__(file, buffers=buffers)
+        self.blocks = blocks
+
+    def persistent_load(self, pid: tuple[int, int]) -> Memory:
+        index, size = pid
+        return Memory(size, self.blocks[index])
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if module_name == "__main__":
+            Script.load()
+        return super().find_class(module_name, global_name)
+
+
+def _tensor(buffer: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    if not math.prod(shape):
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(buffer, dtype=dtype).view(shape)
+
+
+def _pickled(value: Any) -> tuple[bytes, list[Memory]]:
+    """The payload, and the memory that goes along: blocks that `value` names, then one with its large buffers."""
+    body = io.BytesIO()
+    pickler = _Pickler(body)
+    pickler.dump(value)
+    sizes = [raw.nbytes for raw in pickler.large]
+    kept = pickler.blocks
+    if sizes:
+        memory = Memory(sum(map(aligned, sizes)))
+        offset = 0
+        with memoryview(memory.map) as room:
+            for raw in pickler.large:
+                room[offset : offset + raw.nbytes] = raw
+                offset += aligned(raw.nbytes)
+        kept = [*kept, memory]
+    return pickle.dumps(sizes) + body.getvalue(), kept
+
+
+def _unpickled(payload: bytes, descriptors: Sequence[int]) -> Any:
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    body = io.BytesIO(payload)
+    sizes: list[int] = pickle.load(body)
+    buffers: list[memoryview] = []
+    if sizes:
+        room = memoryview(Memory(sum(map(aligned, sizes)), descriptors[-1]).map)
+        offset = 0
+        for size in sizes:
+            buffers.append(room[offset : offset + size])
+            offset += aligned(size)
+    return _Unpickler(body, buffers, descriptors).load()

@@ -1,0 +1,274 @@
+"""robosuite: every manipulation task of 1.4 and of 1.5, whichever the interpreter has, with state or pictures.
+
+Four things differ from `robosuite.make(...).step`. Observations are of the moment at which they are asked for: its own
+`step` returns what its sensors saw 2 ms after the step began. Nothing is observed inside a step. A reset draws places
+anew and keeps the model. And every reset has its seed. Physics, controllers, rewards and success are its own, to the
+last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embodied.config import Count, Natural, Positive, recipe
+from embodied.errors import PackageError
+from embodied.interfaces import Demonstrator, Env
+from embodied.types import Array, Spec
+from simulators.mujoco_camera import Camera, Render
+from simulators.robosuite_experts import expert_of
+from simulators.robosuite_make import SAID, Control, make, unknown
+from simulators.robosuite_memory import Memory
+from simulators.robosuite_state import advance, numpy_seeded
+from simulators.subprocess_env import SubprocessEnv, split
+from simulators.vector import Vector
+
+FILM_CAMERA, FILM_PIXELS = "agentview", 384
+DRAWN_ANEW = ("body_pos", "body_quat", "geom_rgba", "site_rgba")  # parts of the model that a reset or a step may change
+
+
+@recipe
+class RobosuiteRecipe:
+    task: str = "Lift"  # any that robosuite ships: Stack, Door, Wipe, NutAssemblySquare, PickPlaceCan, TwoArmLift, ...
+    num_envs: Count = 8
+    processes: Natural = 2  # 0 keeps all environments in this process
+    robots: tuple[str, ...] = ("Panda",)  # a task for two arms takes a single one twice
+    controller: str | None = "OSC_POSE"  # a shipped one, or the path of a JSON file; null takes the robot's default
+    controller_fields: dict[str, Any] = field(default_factory=dict)  # of the controller, to be other than it says
+    control_hz: Positive = 20.0
+    reward: Literal["dense", "sparse"] = "dense"
+    terminate_on_success: bool = True  # false: the episode goes on until its time limit
+    horizon: Count = 500  # actions, the task's time limit
+    obs: Literal["state", "rgb", "rgbd"] = "state"  # with pictures, `state` is what the robot knows of itself
+    segmentation: bool = False  # also which geom each pixel shows
+    cameras: tuple[str, ...] = ("agentview",)  # or frontview, birdview, sideview, robot0_eye_in_hand, ...
+    image_size: Count = 128  # pixels, of every camera
+    render: Render = "fast"  # faithful draws robosuite's own pictures
+    redraw_sizes: bool = False  # every reset draws object sizes anew, as robosuite does, and builds the model for it
+    kwargs: dict[str, Any] = field(default_factory=dict)  # of the task, such as {prehensile: false}
+    film: bool = False  # also a camera for people
+
+    def build(self) -> Env:
+        if self.processes == 0:
+            return Vector(lambda: Single(self), self.num_envs)
+        return SubprocessEnv(self.shards())
+
+    def shards(self) -> list[RobosuiteRecipe]:
+        """One for each process."""
+        if self.processes == 0:
+            return [self]
+        return [replace(self, num_envs=n, processes=0) for n in split(self.num_envs, self.processes)]
+
+    def filmed(self, num_envs: int) -> RobosuiteRecipe:
+        """The same task in this process, with a camera for people."""
+        return replace(self, num_envs=num_envs, processes=0, film=True)
+
+    def demonstrator(self) -> Demonstrator:
+        """One scene in this process and a script that solves its task; ConfigError where there is none."""
+        expert_of(self.task, self.robots, self.controller, self.controller_fields)
+        return Single(replace(self, num_envs=1, processes=0))
+
+
+class Single:
+    """One scene. Its state is the seed of its model, MuJoCo's state and what robosuite remembers."""
+
+    def __init__(self, r: RobosuiteRecipe) -> None:
+        self.r, self.model_seed = r, 0
+        self.eyes: dict[str, Camera] = {}
+        self.env = self._make()
+        self._bind()
+        low, high = self.env.action_spec
+        self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self._check_cameras()
+        self.reset(0, -1, 0)
+        self.step(np.zeros(len(low), dtype=np.float32))
+        self.memory = Memory(self.env)  # what it remembers is complete after a step
+        self.reset(0, -1, 0)
+        self.spec = Spec(
+            obs={name: Array(x.shape, torch.from_numpy(x).dtype) for name, x in self.observe().items()},
+            action_dim=len(low),
+            num_envs=1,
+            control_hz=r.control_hz,
+            tasks=(SAID.get(r.task, r.task),),
+            max_steps=r.horizon,
+            robot="+".join(robot.name for robot in self.env.robots),
+        )
+
+    def reset(self, task: int, initial_state: int, seed: int) -> None:  # noqa: ARG002  (one task)
+        key = initial_state if initial_state >= 0 else seed
+        if self.r.redraw_sizes:
+            self._build_again(key + 1)  # not the numbers that places are drawn with
+        env = self.env
+        with numpy_seeded(key), _one_object(env, key):
+            if hasattr(env, "rng"):  # 1.5: its samplers hold the generator itself
+                env.rng.bit_generator.state = np.random.default_rng(key).bit_generator.state
+            for robot in env.robots:
+                for gripper in _grippers(robot):  # 1.4 would begin with the last episode's fingers
+                    gripper.current_action = np.zeros_like(gripper.current_action)
+            env.reset()
+
+    def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        env, scaled = self.env, self.middle + action * self.half
+        env.timestep += 1
+        advance(env, scaled)
+        env.cur_time += env.control_timestep
+        with contextlib.redirect_stdout(io.StringIO()):  # Wipe prints every joint that comes near its limit
+            reward, over, _ = env._post_action(scaled)
+        success = bool(env._check_success())
+        env.done = False  # only the sampler has a clock
+        if self.r.terminate_on_success:
+            return float(reward), bool(over) or success, success
+        return float(reward), bool(over) and not success, success
+
+    def observe(self) -> dict[str, NDArray[Any]]:
+        """Bodies are brought up to date with positions first; the physics does not notice."""
+        self._look()
+        env, r = self.env, self.r
+        env._obs_cache = {}
+        seen = env._get_observations(force_update=True)
+        parts = ["object-state"] if r.obs == "state" and "object-state" in seen else []
+        parts += [f"robot{index}_proprio-state" for index in range(len(env.robots))]
+        obs: dict[str, NDArray[Any]] = {"state": np.concatenate([seen[part] for part in parts]).astype(np.float32)}
+        for name in r.cameras if r.obs != "state" or r.segmentation else ():
+            if r.obs != "state":
+                obs[f"rgb/{name}"] = self._eye("policy").rgb(self.data, name)
+            if r.obs == "rgbd":
+                obs[f"depth/{name}"] = self._eye("policy").depth(self.data, name)
+            if r.segmentation:
+                obs[f"segmentation/{name}"] = self._eye("policy").segmentation(self.data, name)
+        return obs
+
+    def picture(self) -> Tensor:
+        """(H, W, 3) uint8, for people."""
+        self._look()
+        return torch.from_numpy(self._eye("people").rgb(self.data, FILM_CAMERA))
+
+    def demonstrate(self, act: Callable[[NDArray[np.float32]], None]) -> None:
+        """Play the running episode with the script of this task until it is solved."""
+        expert = expert_of(self.r.task, self.r.robots, self.r.controller, self.r.controller_fields)
+        while not self.env._check_success():
+            self._look()
+            act(expert(self.env))
+
+    def get_state(self) -> NDArray[np.float64]:
+        drawn = [getattr(self.model, name).ravel() for name in DRAWN_ANEW]
+        physics = np.empty(self.mujoco.mj_stateSize(self.model, self.layout))
+        self.mujoco.mj_getState(self.model, self.data, physics, self.layout)
+        remembered = self.memory.read(self.env)
+        return np.concatenate([[self.model_seed], *drawn, physics, self.data.sensordata, remembered])
+
+    def set_state(self, state: NDArray[np.float64]) -> None:
+        if int(state[0]) != self.model_seed:
+            self._build_again(int(state[0]))
+        low = 1
+        for name in DRAWN_ANEW:
+            array = getattr(self.model, name)
+            array[:] = state[low : low + array.size].reshape(array.shape)
+            low += array.size
+        physics = state[low : low + self.mujoco.mj_stateSize(self.model, self.layout)].copy()
+        low += len(physics)
+        self.mujoco.mj_setState(self.model, self.data, physics, self.layout)
+        self.mujoco.mj_forward(self.model, self.data)
+        self.data.sensordata[:] = state[low : low + self.model.nsensordata]
+        self.memory.write(self.env, state[low + self.model.nsensordata :])
+        _show_one_object(self.env)
+
+    def close(self) -> None:
+        self._close_eyes()
+        self.env.close()
+
+    def _make(self) -> Any:
+        r = self.r
+        settings = {"reward_shaping": r.reward == "dense", "use_object_obs": r.obs == "state"}
+        settings |= {"control_freq": r.control_hz, "horizon": r.horizon, **r.kwargs}
+        return make(r.task, r.robots, Control(r.controller, r.controller_fields), self.model_seed, settings)
+
+    def _build_again(self, model_seed: int) -> None:
+        self._close_eyes()
+        self.env.close()
+        self.model_seed = model_seed
+        self.env = self._make()
+        self._bind()
+
+    def _bind(self) -> None:
+        import mujoco
+
+        self.mujoco: Any = mujoco
+        self.layout = int(self.mujoco.mjtState.mjSTATE_INTEGRATION)
+        self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
+
+    def _look(self) -> None:
+        self.mujoco.mj_kinematics(self.model, self.data)
+        self.mujoco.mj_comPos(self.model, self.data)
+        self.mujoco.mj_camlight(self.model, self.data)
+
+    def _check_cameras(self) -> None:
+        known = self.env.sim.model.camera_names
+        for name in self.r.cameras:
+            if name not in known:
+                raise unknown(f"camera in {self.r.task}", name, known)
+
+    def _eye(self, whose: Literal["policy", "people"]) -> Camera:
+        """Made when it is first needed: an OpenGL context is dear."""
+        if whose not in self.eyes:
+            size, render = (self.r.image_size, self.r.render) if whose == "policy" else (FILM_PIXELS, "faithful")
+            try:
+                self.eyes[whose] = Camera(self.model, size, size, render=render)
+            except (ImportError, AttributeError, RuntimeError) as error:
+                raise PackageError(
+                    f"pictures of {self.r.task} cannot be drawn on this machine ({error}); none was. Off screen, "
+                    f"MuJoCo needs EGL: `make setup` installs it or says what to type; `embodied doctor` says what is "
+                    f"missing."
+                ) from None
+            self.eyes[whose].option.geomgroup[0] = 0  # collision shapes
+        return self.eyes[whose]
+
+    def _close_eyes(self) -> None:
+        for eye in self.eyes.values():
+            eye.close()
+        self.eyes.clear()
+
+
+def _grippers(robot: Any) -> list[Any]:
+    """Of each arm that has one."""
+    held = robot.gripper.values() if isinstance(robot.gripper, dict) else [robot.gripper]
+    return [gripper for gripper in held if gripper is not None and gripper.dof]
+
+
+@contextlib.contextmanager
+def _one_object(env: Any, key: int) -> Iterator[None]:
+    """Choose the object of a task that plays with one of several, while the task believes that it is always this one.
+
+    Its own choice is from a set of names, whose order is another in every process.
+    """
+    if getattr(env, "single_object_mode", 0) != 1:
+        yield
+        return
+    kind, things = ("nut_id", env.nuts) if hasattr(env, "nuts") else ("object_id", env.objects)
+    setattr(env, kind, int(np.random.default_rng(key).integers(len(things))))
+    env.single_object_mode = 2
+    try:
+        yield
+    finally:
+        env.single_object_mode = 1
+
+
+def _show_one_object(env: Any) -> None:
+    """Of such a task, only what belongs to the chosen object is observed."""
+    if getattr(env, "single_object_mode", 0) != 1:
+        return
+    is_nut = hasattr(env, "nuts")
+    chosen, things = (env.nut_id, env.nuts) if is_nut else (env.object_id, env.objects)
+    env.obj_to_use = things[chosen].name
+    for index, names in (env.nut_id_to_sensors if is_nut else env.object_id_to_sensors).items():
+        for name in names:
+            env._observables[name].set_enabled(index == chosen)
+            env._observables[name].set_active(index == chosen)

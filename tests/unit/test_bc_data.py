@@ -1,0 +1,164 @@
+"""What imitation accepts as demonstrations, and the one sentence it says about anything else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from embodied.algorithms.bc import BC
+from embodied.data.demonstrations import open_demonstrations
+from embodied.errors import CheckpointError, ConfigError, DatasetError
+from embodied.types import Array
+from tests.demonstrated import SPEC, episode, written
+
+
+def opened(folder, spec=SPEC, **kwargs):
+    return open_demonstrations(folder, spec, **({"chunk": 2, "validation": 0.0} | kwargs))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBODIED_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return written(tmp_path / "data", [episode(4, 0, task=0), episode(3, 1, task=1), episode(2, 2, task=0)])
+
+
+def observing(**changed):
+    return replace(SPEC, obs=SPEC.obs | {name.replace("_", "/"): array for name, array in changed.items()})
+
+
+def test_episodes_come_as_they_were_recorded_without_what_was_seen_last(folder):
+    found = opened(folder)
+    whole = [episode(4, 0), episode(3, 1), episode(2, 2)]
+    assert found.lengths.tolist() == [4, 3, 2]
+    np.testing.assert_array_equal(found.action.numpy(), np.concatenate([r.action for r in whole]))
+    for name in ("state", "rgb/top"):
+        np.testing.assert_array_equal(
+            found.chunks(torch.arange(9)).obs[name].numpy(), np.concatenate([r.obs[name][:-1] for r in whole])
+        )
+
+
+def test_what_the_simulator_does_not_offer_is_not_kept(folder):
+    spec = replace(SPEC, obs={"state": SPEC.obs["state"]})
+    assert set(opened(folder, spec).frames) == {"state"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (replace(SPEC, robot="ur5"), "shows the robot panda and the simulator has ur5"),
+        (replace(SPEC, action_dim=7), "has actions of 2 entries and the simulator takes 7"),
+        (observing(rgb_wrist=Array((8, 8, 3), torch.uint8)), "has no observation `rgb/wrist`"),
+        (observing(rgb_top=Array((64, 64, 3), torch.uint8)), "is uint8 8x8x3 in .* and uint8 64x64x3 in the simulator"),
+        (observing(state=Array((5,))), "is float32 3 in .* and float32 5 in the simulator"),
+        (replace(SPEC, tasks=("stack", "drawer")), "shows `push`, `pick` and the simulator's tasks are `stack`"),
+    ],
+)
+def test_data_that_do_not_fit_the_simulator_are_refused_in_one_sentence(folder, spec, told):
+    with pytest.raises(DatasetError, match=told) as error:
+        opened(folder, spec)
+    assert "nothing was learned" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_robot_that_nobody_named_is_not_held_against_the_data(folder):
+    assert len(opened(folder, replace(SPEC, robot="")).lengths) == 3
+
+
+def test_another_rate_of_control_is_said(folder, caplog):
+    opened(folder, replace(SPEC, control_hz=10.0))
+    assert "20 actions/s and the simulator takes 10" in caplog.text
+
+
+def test_an_empty_dataset_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no episode that can be learned from"):
+        opened(written(tmp_path / "data", []))
+
+
+def test_a_folder_without_a_dataset_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="there is no dataset"):
+        opened(tmp_path / "nowhere")
+
+
+def test_a_run_without_demonstrations_is_told_how_to_get_some():
+    with pytest.raises(ConfigError, match=r"names none.*embodied collect.*algorithm\.dataset=FOLDER"):
+        BC().storage(SPEC, 1)
+
+
+def test_an_episode_with_nan_is_left_out_by_name_whenever_the_data_are_opened(tmp_path, caplog):
+    bad = episode(3, 1)
+    bad.obs["state"][1, 2] = np.nan
+    data = written(tmp_path / "data", [episode(4, 0), bad, episode(2, 2)])
+    for _ in range(2):
+        caplog.clear()
+        assert opened(data).lengths.tolist() == [4, 2]
+        assert "1 damaged episodes are left out: 0:1" in caplog.text
+
+
+def test_data_of_which_every_episode_is_damaged_are_refused(tmp_path):
+    bad = episode(3, 1)
+    bad.action[0, 0] = np.nan
+    with pytest.raises(DatasetError, match="no episode that can be used"):
+        opened(written(tmp_path / "data", [bad]))
+
+
+def test_a_damaged_episode_is_left_out_by_name(folder, caplog):
+    log = folder / "log" / "0.log"
+    data = bytearray(log.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    log.write_bytes(data)
+    found = opened(folder)
+    assert len(found.lengths) == 2
+    told = [record.getMessage() for record in caplog.records if record.name == "embodied.data.demonstrations"]
+    assert len(told) == 1
+    assert "1 damaged episodes are left out: 0:" in told[0]
+
+
+def test_the_first_episodes_can_be_asked_for(folder):
+    assert opened(folder, episodes=2).lengths.tolist() == [4, 3]
+    only = opened(folder, replace(SPEC, tasks=("pick",)))
+    assert only.lengths.tolist() == [3]
+    np.testing.assert_array_equal(only.chunks(torch.arange(3)).obs["rgb/top"].numpy(), episode(3, 1).obs["rgb/top"][:3])
+    np.testing.assert_array_equal(only.action.numpy(), episode(3, 1).action)
+    assert opened(folder, episodes=99).lengths.tolist() == [4, 3, 2]
+
+
+def test_tasks_are_matched_by_their_instruction_and_not_by_their_number(folder):
+    several = Array((), torch.int64)
+    spec = replace(observing(task=several), tasks=("pick", "stack", "push"))
+    found = opened(folder, spec)
+    task = found.chunks(torch.arange(9)).obs["task"]
+    assert task.tolist() == [2, 2, 2, 2, 0, 0, 0, 2, 2]
+    assert task.dtype == torch.int64
+
+
+def test_episodes_of_tasks_that_cannot_be_played_are_left_out_and_counted(folder, caplog):
+    found = opened(folder, replace(SPEC, tasks=("push",)))
+    assert found.lengths.tolist() == [4, 2]
+    assert "1 episodes show tasks that the simulator does not have" in caplog.text
+
+
+def test_data_without_instructions_are_of_the_only_task_there_is(tmp_path):
+    silent = replace(SPEC, tasks=("",))
+    data = written(tmp_path / "data", [episode(4, 0)], silent)
+    assert opened(data, replace(SPEC, tasks=("push",))).lengths.tolist() == [4]
+    with pytest.raises(DatasetError, match="no episode is of a task"):
+        opened(data)
+
+
+def test_a_run_does_not_continue_on_other_data(folder, tmp_path):
+    state = opened(folder).state()
+    opened(folder).load(state)
+    longer = written(tmp_path / "longer", [episode(4, 0), episode(3, 1, task=1), episode(2, 2), episode(2, 3)])
+    with pytest.raises(CheckpointError, match="learned from 3 episodes with 9 actions and the dataset now holds 4"):
+        opened(longer).load(state)
+
+
+def test_the_data_are_not_modified(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    opened(folder, validation=0.3)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
