@@ -1,7 +1,7 @@
 """`embodied doctor`: what this machine can do, and what to type where it cannot. `embodied doctor NAME ...` asks less.
 
-Drivers are tried, not looked up: a simulator is built and a picture is drawn, each in a process of its own, because a
-broken driver ends the process that asks. `make setup` decides by the same checks what it still has to install.
+Drivers are tried, not looked up (`drivers.py`): a simulator is built and a picture is drawn. `make setup` decides by
+the same checks what it still has to install.
 """
 
 from __future__ import annotations
@@ -10,57 +10,17 @@ import importlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Literal
 
-from embodied.environment import has_gpu, prepare
+from embodied.drivers import Check, State, ask, cuda, environments, install, rendering, vulkan
+from embodied.environment import prepare
 from embodied.errors import ConfigError
 from embodied.packaging import NAMES, PROJECT
 
-State = Literal["ok", "warning", "missing", "broken"]
 GIB = 1024**3
-
-DRAW = """
-import mujoco
-from OpenGL import GL
-model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light pos='0 0 3'/><geom size='1'/></worldbody></mujoco>")
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-with mujoco.Renderer(model, 32, 32) as renderer:
-    renderer.update_scene(data)
-    assert renderer.render().max() > 0, "the picture is black"
-    print("answer:", GL.glGetString(GL.GL_RENDERER).decode())
-"""
-
-PUSH_CUBE = """
-import sys
-import gymnasium, mani_skill.envs, sapien
-env = gymnasium.make("PushCube-v1", obs_mode="state", sim_backend="physx_cpu", render_backend=sys.argv[1])
-env.reset(seed=0)
-lines = sapien.render.get_device_summary().splitlines()
-print("answer:", next((line.removeprefix("GPU:").strip() for line in lines if line.startswith("GPU:")), "a device"))
-"""
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    state: State
-    found: str
-    fix: str = ""  # what to type, or to do
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Of a child process: the text after `answer:`, or the last line of its complaint."""
-
-    worked: bool
-    text: str
 
 
 def main(argv: list[str]) -> int:
@@ -123,44 +83,6 @@ def torch_works() -> Check:
     return Check("torch", "warning", found, "export OMP_NUM_THREADS=1")
 
 
-def cuda() -> Check:
-    code = """
-import torch
-n = torch.cuda.device_count() if torch.cuda.is_available() else 0
-of = [torch.cuda.get_device_properties(i) for i in range(n)]
-print("answer:", ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GiB)" for p in of))
-"""
-    answer = ask(code)
-    if answer.worked and answer.text:
-        return Check("GPU", "ok", answer.text)
-    if not Path("/dev/nvidiactl").exists():
-        return Check("GPU", "ok", "none; simulators and policies run on the CPU")
-    found = "an NVIDIA GPU is here and torch cannot use it: " + (answer.text or "this torch was built without CUDA")
-    return Check("GPU", "warning", found, "nvidia-smi (is the driver there?), then reinstall torch with CUDA")
-
-
-def rendering() -> Check:
-    answer = ask(DRAW)
-    if answer.worked:
-        return Check("MuJoCo pictures", "ok", f"{os.environ.get('MUJOCO_GL', 'egl')}, {answer.text}")
-    fix = "sudo apt-get install libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgles2"
-    return Check("MuJoCo pictures", "warning", answer.text, fix)
-
-
-def vulkan() -> Check:
-    if util.find_spec("mani_skill") is None:
-        return Check("ManiSkill", "missing", "not installed", install("maniskill"))
-    backends = ["gpu", "cpu"] if Path("/dev/nvidiactl").exists() else ["cpu"]
-    answers = [ask(PUSH_CUBE, backend) for backend in backends]
-    for backend, answer in zip(backends, answers, strict=True):
-        if answer.worked:
-            return Check("ManiSkill", "ok", f"PushCube was built; Vulkan ({backend}) on {answer.text}")
-    fix = "make setup, or a newer system's driver: sudo apt-get install mesa-vulkan-drivers (Mesa 23 or later)"
-    if has_gpu():
-        fix = "sudo apt-get install libvulkan1 mesa-vulkan-drivers; in a container: NVIDIA_DRIVER_CAPABILITIES=all"
-    return Check("ManiSkill", "warning", f"its Vulkan driver does not work: {answers[0].text}", fix)
-
-
 def torchvision() -> Check:
     if util.find_spec("torchvision") is None:
         return Check("torchvision", "ok", "not installed, as it should be")
@@ -185,11 +107,6 @@ def extras(requirements: Iterable[str], installed: Mapping[str, str]) -> list[Ch
     return rows
 
 
-def install(extra: str) -> str:
-    command = f'pip install -c constraints.txt -e ".[{extra}]"'
-    return command + (" && pip install -c constraints.txt --no-deps hf-libero" if extra == "libero" else "")
-
-
 def room(name: str, gib: float, least: float, fix: str, note: str = "") -> Check:
     found = f"{gib:.1f} GiB{note}"
     return Check(name, "ok", found) if gib >= least else Check(name, "warning", f"{found}; {least:g} are wanted", fix)
@@ -205,21 +122,6 @@ def ray() -> Check:
     if answer.worked:
         return Check("Ray", "ok", answer.text)
     return Check("Ray", "warning", answer.text, "pip install --force-reinstall -c constraints.txt ray")
-
-
-def ask(code: str, *arguments: str, timeout_s: float = 120) -> Answer:
-    command = [sys.executable, "-c", code, *arguments]
-    try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        return Answer(worked=False, text=f"no answer in {timeout_s:g} s")
-    said = [line.removeprefix("answer:").strip() for line in child.stdout.splitlines() if line.startswith("answer:")]
-    if child.returncode == 0 and said:
-        return Answer(worked=True, text=said[-1])
-    told = child.stderr.partition("Exception ignored in")[0].strip().splitlines()  # not what destructors add
-    errors = [line for line in told if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-    last = [*told[-1:], *errors][-1:]
-    return Answer(worked=False, text=last[0] if last else f"the process ended with status {child.returncode}")
 
 
 def show(rows: list[Check]) -> None:
@@ -291,6 +193,7 @@ CHECKS: dict[str, Callable[[], list[Check]]] = {
     "machine": _machine,
     "ray": lambda: [ray()] if util.find_spec("ray") else [],
     "extras": _extras,
+    "environments": environments,
 }
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ EmbodiedError
     PackageError          a package is missing, or a stranger's answers to one of our names
   CheckpointError         a checkpoint is damaged, of another architecture, or could not be written
   DatasetError            recorded episodes are damaged, of another robot, or could not be written
+  DemonstrationError      an expert found no way to solve its task; the episode does not count
   NonFiniteError          a simulator or a loss produced NaN or infinity; the last good checkpoint is kept
   RatioError              a policy scores its own fresh actions differently than when it acted
   StageError              a stage died; carries its name and its last log lines
@@ -27,6 +28,9 @@ class CheckpointError(EmbodiedError): ...
 
 
 class DatasetError(EmbodiedError): ...
+
+
+class DemonstrationError(EmbodiedError): ...
 
 
 class NonFiniteError(EmbodiedError): ...

@@ -112,7 +112,8 @@ class Demonstrator(Protocol):
     def demonstrate(self, act: Callable[[NDArray[np.float32]], None]) -> None:
         """Play the running episode: call `act` with one action (A,) in [-1, 1] after another, and return when done.
 
-        `act` executes (and records) the action. It raises when the episode is over; let that pass.
+        `act` executes (and records) the action. It raises when the episode is over; let that pass. DemonstrationError
+        where no way is found.
         """
         ...
 

@@ -2,8 +2,8 @@
 
     IsolatedRecipe(simulator=RobosuiteRecipe(), environment="robosuite15")
 
-Nobody else notices: it is sharded, filmed and demonstrated like the simulator that it holds. `embodied setup NAME` builds
-the environment, once; a missing one is a sentence, never a download.
+Nobody else notices: it is sharded, filmed and demonstrated like the simulator that it holds. `embodied setup NAME`
+builds the environment, once; a missing one is a sentence, never a download.
 """
 
 from __future__ import annotations

@@ -29,16 +29,16 @@ from embodied.interfaces import Demonstrator, Env
 from embodied.types import Array, Spec
 from simulators.libero_assets import assets_folder
 from simulators.libero_package import import_libero
-from simulators.libero_scene import Scene, Scenes, new_camera, state_width
+from simulators.libero_scene import WAIT, Scene, Scenes, new_camera, state_width
 from simulators.libero_suites import MAX_STEPS, ROBOT_QPOS, check_suite, choose, size
 from simulators.mujoco_camera import Camera, Render
+from simulators.randomize import Randomize
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.vector import Vector
 
 CAMERAS = {"agent": "agentview", "wrist": "robot0_eye_in_hand"}
 PROPRIOCEPTION = 8  # hand position 3 and axis-angle 3, fingers 2
 FILM_PIXELS = 512
-WAIT = np.array([0, 0, 0, 0, 0, 0, -1], dtype=np.float32)  # as LIBERO takes it: stay, open
 
 
 @recipe
@@ -58,6 +58,7 @@ class LiberoRecipe:
     settle_steps: Natural = 10  # actions that nobody chose, while objects fall into place
     terminate_on_success: bool = True  # false: the episode goes on until its time limit
     keep: Count = 2  # built tasks in each process, 0.2 GB each (0.5 GB faithful); more are kept only while played
+    randomize: Randomize = Randomize()  # looks, lights, cameras, places and dynamics of an episode, from its seed
     assets: str | None = None  # folder of the meshes; null: EMBODIED_LIBERO_ASSETS, or where `embodied setup` puts them
 
     def __post_init__(self) -> None:
@@ -92,7 +93,7 @@ class LiberoRecipe:
         assets = assets_folder(self.assets)
 
         def build(task: int) -> Scene:
-            return Scene(tasks[task], import_libero(assets))
+            return Scene(tasks[task], import_libero(assets), self.randomize)
 
         return Scenes(build, self.keep)
 
@@ -131,7 +132,7 @@ class Single:
         key = initial_state if initial_state >= 0 else seed
         self.task = task
         scene = self.scenes.enter(self, task)
-        scene.begin(key % stored, key, sampled=self.r.starts == "sampled")
+        scene.begin(key % stored, key, seed, sampled=self.r.starts == "sampled")
         for _ in range(self.r.settle_steps):
             scene.step(WAIT)
 
@@ -169,12 +170,13 @@ class Single:
         if self.film is None or self.film.model is not scene.model:
             self._close_film()
             self.film = new_camera(scene.model, FILM_PIXELS, self.r.render)
+        scene.variation.show(self.film)
         return torch.from_numpy(np.array(self.film.rgb(scene.data, CAMERAS["agent"])))
 
     def get_state(self) -> NDArray[np.float64]:
         """The task, how many numbers its scene needs, those, and zeros: as long for every task."""
         scene = self.scene.save()
-        padding = max(map(state_width, self.sizes)) - len(scene)
+        padding = max(map(state_width, self.sizes)) + len(self.scene.variation.save()) - len(scene)
         return np.concatenate([[self.task, len(scene)], scene, np.zeros(padding)])
 
     def set_state(self, state: NDArray[np.float64]) -> None:

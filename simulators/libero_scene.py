@@ -19,12 +19,15 @@ from embodied.errors import ConfigError, PackageError
 from simulators.libero_control import Arm
 from simulators.libero_suites import Size, Task, size
 from simulators.mujoco_camera import Camera, Render
+from simulators.randomize import Randomize
 from simulators.robosuite_state import numpy_seeded
+from simulators.variation import Variation
 
 log = logging.getLogger(__name__)
 ACTUATORS = 9  # seven torques and two fingers
 REMEMBERED = 15  # numbers of the controller: goal position 3 and orientation 9, fingers 2, whether its view is new
 FIXTURE = 7  # numbers of the pose of a cabinet, a stove, ..., which LIBERO writes into the model
+WAIT = np.array([0, 0, 0, 0, 0, 0, -1], dtype=np.float32)  # an action as LIBERO takes it: stay, open
 ATTEMPTS = 100  # to place objects, before a task is given up
 Vector = NDArray[np.float64]
 
@@ -32,7 +35,7 @@ Vector = NDArray[np.float64]
 class Scene:
     """A task whose physics is read and written as a whole. `owner` is whose episode lies in it."""
 
-    def __init__(self, task: Task, envs: Any) -> None:
+    def __init__(self, task: Task, envs: Any, randomize: Randomize) -> None:
         import mujoco
 
         self.mujoco: Any = mujoco
@@ -41,6 +44,8 @@ class Scene:
         self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
         self.arm = Arm(self.env)
         self.stored = task.initial_states()
+        things = [thing.root_body for thing in (*self.env.objects_dict.values(), *self.env.fixtures_dict.values())]
+        self.variation = Variation(self.model, randomize, things=things, idle=WAIT)
         self.camera: Camera | None = None
         robot = self.env.robots[0]
         self.gripper: Any = robot.gripper
@@ -59,8 +64,11 @@ class Scene:
                 f"initial states are of different versions."
             )
 
-    def begin(self, initial_state: int, key: int, *, sampled: bool) -> None:
-        """Start from a stored state, or from places that LIBERO's own samplers draw; `key` decides what is random."""
+    def begin(self, initial_state: int, key: int, seed: int, *, sampled: bool) -> None:
+        """Start from a stored state, or from places that LIBERO's own samplers draw; `key` decides what is random.
+
+        What is randomized beyond follows from `seed`.
+        """
         with numpy_seeded(key):
             if sampled:
                 start = self._sample()
@@ -70,6 +78,7 @@ class Scene:
         self.mujoco.mj_resetData(self.model, self.data)
         nq = self.size.positions
         self.data.time, self.data.qpos[:], self.data.qvel[:] = start[0], start[1 : 1 + nq], start[1 + nq :]
+        self.variation.apply(seed, self.data)
         for name, value in self.first.items():  # of the arm's rest pose, as in LIBERO, until the first substep is over
             setattr(self.controller, name, np.copy(value))
         self.controller.new_update = False
@@ -82,7 +91,7 @@ class Scene:
 
     def step(self, action: NDArray[np.floating[Any]]) -> bool:
         """One action as LIBERO takes it (+1 closes the gripper); whether the task is solved after it."""
-        self.arm.step(action)
+        self.arm.step(self.variation.late(action))
         solved = bool(self.env._check_success())
         self.env._post_process()  # colors a stove that is on
         return solved
@@ -100,9 +109,11 @@ class Scene:
         c = self.controller
         memory = [c.goal_pos, c.goal_ori.ravel(), self.gripper.current_action, [float(c.new_update)]]
         poses = [np.concatenate([self.model.body_pos[b], self.model.body_quat[b]]) for _, b in self.placed]
-        return np.concatenate([*memory, physics, *poses])
+        return np.concatenate([*memory, physics, *poses, self.variation.save()])
 
     def load(self, state: Vector) -> None:
+        state, varied = np.split(state, [len(state) - len(self.variation.save())])
+        self.variation.load(varied)
         memory, physics = state[:REMEMBERED], state[REMEMBERED : len(state) - FIXTURE * len(self.placed)]
         self.mujoco.mj_resetData(self.model, self.data)
         self.mujoco.mj_setState(self.model, self.data, physics, self._layout())
@@ -119,6 +130,7 @@ class Scene:
         """Made when it is first needed: an OpenGL context is dear."""
         if self.camera is None:
             self.camera = new_camera(self.model, pixels, render)
+        self.variation.show(self.camera)
         return self.camera
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
@@ -20,11 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embodied.errors import ConfigError, PackageError
+from embodied.errors import ConfigError, DemonstrationError, PackageError
 from embodied.packaging import need
 from embodied.types import Spec
 
-log = logging.getLogger(__name__)
 ARMS = ("panda", "so100", "xarm6")  # whose planners ManiSkill ships
 CONTROLS = ("pd_joint_pos", "pd_joint_delta_pos", "pd_joint_target_delta_pos")
 MOST_STEPS = 5  # of a relative controller towards one joint target; then the arm is held up by something
@@ -68,13 +66,17 @@ class Planner:
 
     @torch.inference_mode()
     def demonstrate(self, act: Callable[[NDArray[np.float32]], None]) -> None:
-        """A planner that finds no way stops, and leaves its task unsolved."""
+        """DemonstrationError where the planner finds no way, in whichever manner it says so."""
         stand_in = _StandIn(self.single.scene.env, self.actions, act)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                self.solve(stand_in, seed=None, debug=False, vis=False)
+                outcome = self.solve(stand_in, seed=None, debug=False, vis=False)
         except GAVE_UP as error:
-            log.info("the planner gave up: %s: %s", type(error).__name__, error)
+            if stand_in.acting:
+                raise
+            raise DemonstrationError(f"the planner gave up: {type(error).__name__}: {error}") from None
+        if isinstance(outcome, int):  # -1
+            raise DemonstrationError("the planner found no path to its last target")
 
 
 class _StandIn:
@@ -84,6 +86,7 @@ class _StandIn:
         self._env, self._actions, self._act = env, actions, act
         self.control_mode = "pd_joint_pos"
         self.unwrapped = self
+        self.acting = False  # whether our own code runs, whose errors are not the planner's
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._env, name)
@@ -92,7 +95,9 @@ class _StandIn:
         return None, {}
 
     def step(self, target: NDArray[np.float64]) -> tuple[None, float, bool, bool, dict[str, Any]]:
+        self.acting = True
         self._actions(np.asarray(target, dtype=np.float64), self._act)
+        self.acting = False
         return None, 0.0, False, False, {}
 
 

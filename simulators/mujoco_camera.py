@@ -7,7 +7,7 @@ simulator here that runs on MuJoCo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -49,6 +49,7 @@ class Camera:
         import mujoco
 
         self.model, self.height, self.width = model, height, width
+        self.textures: object = None  # stands for the pixels that were uploaded last
         model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
         model.vis.global_.offheight = max(model.vis.global_.offheight, height)
         library: Any = mujoco
@@ -80,6 +81,14 @@ class Camera:
         pixels = self.renderer.render()[..., :1].astype(np.int32)
         self.renderer.disable_segmentation_rendering()
         return pixels
+
+    def upload(self, model: Any, textures: Iterable[int]) -> None:
+        """Draw with the pixels that these textures of `model` have now."""
+        renderer = self.renderer
+        if renderer._gl_context:
+            renderer._gl_context.make_current()
+        for texture in textures:
+            self.library.mjr_uploadTexture(model, renderer._mjr_context, texture)
 
     def _look(self, data: Any, camera: str | int) -> None:
         fixed = self.library.MjvCamera()

@@ -5,10 +5,13 @@ State (4,): position and goal, m. Image (S, S, 3): the goal green, the mass red,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from embodied.config import Count, Positive, recipe
@@ -28,6 +31,9 @@ class ReachRecipe:
 
     def build(self) -> Reach:
         return Reach(self)
+
+    def demonstrator(self) -> Guide:
+        return Guide(replace(self, num_envs=1).build())
 
     def filmed(self, num_envs: int) -> ReachRecipe:
         """The same task for `num_envs` environments that are looked at."""
@@ -97,3 +103,30 @@ class Reach:
             near = (grid - point[:, None, None]).norm(dim=-1) < 1.5 * self.r.tolerance  # (N, S, S)
             image[..., channel][near] = 255
         return image
+
+
+class Guide:
+    """One point mass and a script that moves it straight to its goal."""
+
+    source = "script"
+
+    def __init__(self, env: Reach) -> None:
+        self.env, self.spec = env, env.spec
+
+    def reset(self, task: int, initial_state: int, seed: int) -> None:
+        start = (torch.tensor([x], dtype=torch.int64) for x in (task, initial_state, seed))
+        self.env.reset(torch.ones(1, dtype=torch.bool), Start(*start))
+
+    def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        step = self.env.step(torch.from_numpy(action)[None, None])
+        return float(step.reward), bool(step.terminated), bool(step.success)
+
+    def observe(self) -> Obs:
+        return {name: x[0] for name, x in self.env.observe().items()}
+
+    def demonstrate(self, act: Callable[[NDArray[np.float32]], None]) -> None:
+        while not self.env.ended[0]:
+            away = (self.env.goal - self.env.position)[0] * 10  # actions
+            act(away.clamp(-1, 1).numpy())
+
+    def close(self) -> None: ...

@@ -1,8 +1,8 @@
 """A `Demonstrator` in another process, which asks for every action of its expert to be played by whoever records it.
 
-    parent: demonstrate -> child               child: plans; act(action) -> parent
-    parent: plays the action, by as many calls of step and observe as it likes; "acted", or "over" -> child
-    child: ... demonstration ended -> parent
+parent: demonstrate -> child               child: plans; act(action) -> parent
+parent: plays the action, by as many calls of step and observe as it likes; "acted", or "over" -> child
+child: ... demonstration ended -> parent
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class RemoteDemonstrator:
         self.child = Child("demonstrator", _serve, recipe, python=python)
         self.child.launch()
         try:
-            self.spec: Spec = self._answer("building")
+            told: tuple[Spec, str] = self._answer("building")
+            self.spec, self.source = told
         except BaseException:
             self.close()
             raise
@@ -84,7 +85,7 @@ class Over(Exception):  # noqa: N818  (it ends a demonstration that is not wante
 def _serve(wire: Wire, recipe: DemonstrableRecipe) -> None:
     """The child: build, then answer calls until the parent hangs up."""
     scene, error = _outcome(recipe.demonstrator)
-    wire.tell((None if scene is None else scene.spec, error))
+    wire.tell((None if scene is None else (scene.spec, getattr(scene, "source", "script")), error))
     try:
         if error is None:
             _obey(wire, scene)

@@ -24,15 +24,16 @@ from embodied.errors import PackageError
 from embodied.interfaces import Demonstrator, Env
 from embodied.types import Array, Spec
 from simulators.mujoco_camera import Camera, Render
+from simulators.randomize import Randomize
 from simulators.robosuite_experts import expert_of
 from simulators.robosuite_make import SAID, Control, make, unknown
 from simulators.robosuite_memory import Memory
 from simulators.robosuite_state import advance, numpy_seeded
 from simulators.subprocess_env import SubprocessEnv, split
+from simulators.variation import Variation
 from simulators.vector import Vector
 
 FILM_CAMERA, FILM_PIXELS = "agentview", 384
-DRAWN_ANEW = ("body_pos", "body_quat", "geom_rgba", "site_rgba")  # parts of the model that a reset or a step may change
 
 
 @recipe
@@ -55,6 +56,7 @@ class RobosuiteRecipe:
     redraw_sizes: bool = False  # every reset draws object sizes anew, as robosuite does, and builds the model for it
     kwargs: dict[str, Any] = field(default_factory=dict)  # of the task, such as {prehensile: false}
     film: bool = False  # also a camera for people
+    randomize: Randomize = Randomize()  # looks, lights, cameras, places and dynamics of an episode, from its seed
 
     def build(self) -> Env:
         if self.processes == 0:
@@ -85,12 +87,15 @@ class Single:
         self.eyes: dict[str, Camera] = {}
         self.env = self._make()
         self._bind()
+        self.passes = 2 if hasattr(self.env, "rng") else 1  # 1.5 relates an object to the hand before it looks for it
         low, high = self.env.action_spec
         self.middle, self.half = (low + high) / 2, (high - low) / 2
         self._check_cameras()
+        self.memory = Memory()
         self.reset(0, -1, 0)
+        self.memory.learn(self.env)
         self.step(np.zeros(len(low), dtype=np.float32))
-        self.memory = Memory(self.env)  # what it remembers is complete after a step
+        self.memory.learn(self.env)
         self.reset(0, -1, 0)
         self.spec = Spec(
             obs={name: Array(x.shape, torch.from_numpy(x).dtype) for name, x in self.observe().items()},
@@ -114,9 +119,12 @@ class Single:
                 for gripper in _grippers(robot):  # 1.4 would begin with the last episode's fingers
                     gripper.current_action = np.zeros_like(gripper.current_action)
             env.reset()
+        if not self.r.randomize.is_off:
+            self.variation.apply(seed, self.data)
+            self.mujoco.mj_forward(self.model, self.data)
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
-        env, scaled = self.env, self.middle + action * self.half
+        env, scaled = self.env, self.middle + self.variation.late(action) * self.half
         env.timestep += 1
         advance(env, scaled)
         env.cur_time += env.control_timestep
@@ -133,7 +141,9 @@ class Single:
         self._look()
         env, r = self.env, self.r
         env._obs_cache = {}
-        seen = env._get_observations(force_update=True)
+        for _ in range(self.passes):
+            env._update_observables(force=True)
+        seen = env._get_observations()
         parts = ["object-state"] if r.obs == "state" and "object-state" in seen else []
         parts += [f"robot{index}_proprio-state" for index in range(len(env.robots))]
         obs: dict[str, NDArray[Any]] = {"state": np.concatenate([seen[part] for part in parts]).astype(np.float32)}
@@ -159,27 +169,31 @@ class Single:
             act(expert(self.env))
 
     def get_state(self) -> NDArray[np.float64]:
-        drawn = [getattr(self.model, name).ravel() for name in DRAWN_ANEW]
         physics = np.empty(self.mujoco.mj_stateSize(self.model, self.layout))
         self.mujoco.mj_getState(self.model, self.data, physics, self.layout)
-        remembered = self.memory.read(self.env)
-        return np.concatenate([[self.model_seed], *drawn, physics, self.data.sensordata, remembered])
+        parts = [np.array([self.model_seed]), self.variation.save(), physics]
+        parts += [*self._outside(), self.memory.read(self.env)]
+        return np.concatenate([part.ravel() for part in parts])
 
     def set_state(self, state: NDArray[np.float64]) -> None:
         if int(state[0]) != self.model_seed:
             self._build_again(int(state[0]))
-        low = 1
-        for name in DRAWN_ANEW:
-            array = getattr(self.model, name)
-            array[:] = state[low : low + array.size].reshape(array.shape)
-            low += array.size
-        physics = state[low : low + self.mujoco.mj_stateSize(self.model, self.layout)].copy()
-        low += len(physics)
-        self.mujoco.mj_setState(self.model, self.data, physics, self.layout)
+        varied = 1 + len(self.variation.save())
+        self.variation.load(state[1:varied])
+        low = varied + self.mujoco.mj_stateSize(self.model, self.layout)
+        outside = self._outside()
+        *kept, remembered = np.split(state[low:], np.cumsum([array.size for array in outside]))
+        _put(outside, kept)
+        self.mujoco.mj_setState(self.model, self.data, state[varied:low].copy(), self.layout)
         self.mujoco.mj_forward(self.model, self.data)
-        self.data.sensordata[:] = state[low : low + self.model.nsensordata]
-        self.memory.write(self.env, state[low + self.model.nsensordata :])
+        _put(outside, kept)  # what sensors show is of the last substep, not of the next
+        self.memory.write(self.env, remembered)
         _show_one_object(self.env)
+
+    def _outside(self) -> list[NDArray[Any]]:
+        """What a reset or a step may change beside the physics: parts of the model, and what sensors show."""
+        model = [self.model.body_pos, self.model.body_quat, self.model.geom_rgba, self.model.site_rgba]
+        return [*model, self.data.sensordata, self.data.qacc]
 
     def close(self) -> None:
         self._close_eyes()
@@ -204,6 +218,9 @@ class Single:
         self.mujoco: Any = mujoco
         self.layout = int(self.mujoco.mjtState.mjSTATE_INTEGRATION)
         self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
+        things = [thing.root_body for thing in self.env.model.mujoco_objects]
+        idle = np.zeros(len(self.env.action_spec[0]))
+        self.variation = Variation(self.model, self.r.randomize, things=things, idle=idle)
 
     def _look(self) -> None:
         self.mujoco.mj_kinematics(self.model, self.data)
@@ -214,7 +231,7 @@ class Single:
         known = self.env.sim.model.camera_names
         for name in self.r.cameras:
             if name not in known:
-                raise unknown(f"camera in {self.r.task}", name, known)
+                raise unknown(f"robosuite's {self.r.task} has no camera", name, known)
 
     def _eye(self, whose: Literal["policy", "people"]) -> Camera:
         """Made when it is first needed: an OpenGL context is dear."""
@@ -229,12 +246,18 @@ class Single:
                     f"missing."
                 ) from None
             self.eyes[whose].option.geomgroup[0] = 0  # collision shapes
+        self.variation.show(self.eyes[whose])
         return self.eyes[whose]
 
     def _close_eyes(self) -> None:
         for eye in self.eyes.values():
             eye.close()
         self.eyes.clear()
+
+
+def _put(arrays: list[NDArray[Any]], values: list[NDArray[np.float64]]) -> None:
+    for array, value in zip(arrays, values, strict=True):
+        array[:] = value.reshape(array.shape)
 
 
 def _grippers(robot: Any) -> list[Any]:

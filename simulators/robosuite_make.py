@@ -54,7 +54,7 @@ def make(task: str, robots: Sequence[str], control: Control, model_seed: int, se
     suite = _import(task)
     known = tasks()
     if task not in known:
-        raise unknown("task", task, known)
+        raise unknown("robosuite has no task", task, known)
     robots = _enough(robots, known[task])
     quiet = dict.fromkeys(("hard_reset", "use_camera_obs", "has_renderer", "has_offscreen_renderer"), False)
     seed = {"seed": model_seed} if is_new(suite) else {}
@@ -63,11 +63,11 @@ def make(task: str, robots: Sequence[str], control: Control, model_seed: int, se
             controllers = [_config(control, robot) for robot in robots]
             common = {"robots": robots, "controller_configs": controllers, "ignore_done": True, "renderer": "mujoco"}
             return known[task](**common, **quiet, **seed, **settings)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"robosuite refuses {task} with robots={', '.join(robots)} and controller={control.name} ({found}); nothing "
-            f"was built. Choose another robot or controller, or leave `kwargs` and `controller_fields` empty."
+            f"robosuite refuses {task} with robots={', '.join(robots)} and controller={control.name} ({found}); "
+            f"nothing was built. Choose another robot or controller, or leave `kwargs` and `controller_fields` empty."
         ) from None
 
 
@@ -94,12 +94,13 @@ def tasks() -> dict[str, Any]:
     return {name: cls for name, cls in REGISTERED_ENVS.items() if cls.__module__.startswith("robosuite.")}
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
+def unknown(lack: str, name: str, known: Iterable[str]) -> ConfigError:
+    """`lack` begins the sentence: "robosuite has no task"."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
     listed = ", ".join(near[:12]) + (", ..." if len(near) > 12 else "")
     kind = "Nearest" if len(near) < len(known) else "There are"
-    return ConfigError(f"robosuite has no {what} `{name}`; nothing was built. {kind}: {listed}.")
+    return ConfigError(f"{lack} `{name}`; nothing was built. {kind}: {listed}.")
 
 
 def _enough(robots: Sequence[str], task: Any) -> list[str]:
@@ -109,7 +110,7 @@ def _enough(robots: Sequence[str], task: Any) -> list[str]:
 
     for robot in robots:
         if robot not in ROBOT_CLASS_MAPPING:
-            raise unknown("robot", robot, ROBOT_CLASS_MAPPING)
+            raise unknown("robosuite has no robot", robot, ROBOT_CLASS_MAPPING)
     needs_another = issubclass(task, TwoArmEnv) and len(robots) == 1 and len(arms(robots[0])) == 1
     return list(robots) * (2 if needs_another else 1)
 
@@ -171,7 +172,7 @@ def _composed(name: str, fields: Mapping[str, Any], robot: str) -> dict[str, Any
 
 def _read(path: str, known: Iterable[str]) -> dict[str, Any]:
     if not path.endswith(".json"):
-        raise unknown("controller", path, known)
+        raise unknown("robosuite has no controller", path, known)
     try:
         config = json.loads(Path(path).read_text())
         if not isinstance(config, dict) or "type" not in config:
@@ -187,5 +188,5 @@ def _read(path: str, known: Iterable[str]) -> dict[str, Any]:
 def _changed(config: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     for name in fields:
         if name not in config:
-            raise unknown(f"field of the controller {config['type']},", name, config)
+            raise unknown(f"the controller {config['type']} of robosuite has no field", name, config)
     return config | dict(fields)

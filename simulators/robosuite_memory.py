@@ -7,6 +7,7 @@ other names, so it is found by looking rather than listed.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,37 +21,54 @@ Place = tuple[dict[Any, Any], Any]  # attributes of an object, and the name of o
 
 
 class Memory:
-    """The places of an environment that has made a step; the same for every environment that is built alike."""
+    """The places of an environment, and what was seen in each; the same for every environment that is built alike.
 
-    def __init__(self, env: Any) -> None:
-        held = {path: owner[name] for path, (owner, name) in _places(env).items()}
-        self.held = {path: value for path, value in held.items() if value is not None}
-        self.markers = len(_markers(env))
-        self.size = sum(1 + np.size(value) for value in self.held.values()) + self.markers
+    memory.learn(env)  after a reset, and again after a step: values appear, and change their shape, with the first
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[str, list[Any]] = {}  # by place, an example of each type and shape
+
+    def learn(self, env: Any) -> None:
+        for path, (owner, name) in _places(env).items():
+            examples = self.held.setdefault(path, [])
+            if owner[name] is not None and _kind(owner[name], examples) == 0:
+                examples.append(copy.copy(owner[name]))
 
     def read(self, env: Any) -> NDArray[np.float64]:
-        """(M,) each value after a 1, or zeros for one that is not there yet."""
+        """(M,) for each place its kind, 0 where nothing is, and its numbers, padded to the longest kind."""
         places, parts = _places(env), []
-        for path, example in self.held.items():
+        for path, examples in self.held.items():
             owner, name = places.get(path, ({}, ""))
-            value = owner.get(name)
-            if value is None:
-                parts.append(np.zeros(1 + np.size(example)))
-            else:  # fingers are one zero until they move
-                parts.append(np.append(1.0, np.broadcast_to(value, np.shape(example))))
+            part = np.zeros(1 + _longest(examples))
+            if (value := owner.get(name)) is not None:
+                part[0] = _kind(value, examples)
+                part[1 : 1 + np.size(value)] = np.ravel(value)
+            parts.append(part)
         parts.append(np.array([marker in env.wiped_markers for marker in _markers(env)], dtype=np.float64))
         return np.concatenate(parts)
 
     def write(self, env: Any, memory: NDArray[np.float64]) -> None:
         places, low = _places(env), 0
-        for path, example in self.held.items():
-            is_there, numbers = memory[low] == 1, memory[low + 1 : low + 1 + np.size(example)]
-            low += 1 + np.size(example)
+        for path, examples in self.held.items():
+            kind, numbers = int(memory[low]), memory[low + 1 :]
+            low += 1 + _longest(examples)
             if path in places:
                 owner, name = places[path]
-                owner[name] = _like(example, numbers) if is_there else None
-        if self.markers:
-            env.wiped_markers = [m for m, is_wiped in zip(_markers(env), memory[low:], strict=True) if is_wiped]
+                owner[name] = _like(examples[kind - 1], numbers) if kind else None
+        wiped = [marker for marker, is_wiped in zip(_markers(env), memory[low:], strict=True) if is_wiped]
+        if hasattr(env, "wiped_markers"):
+            env.wiped_markers = wiped
+
+
+def _kind(value: Any, examples: list[Any]) -> int:
+    """Counted from 1: the example of the type and shape of `value`; 0 if there is none."""
+    alike = (type(value) is type(example) and np.shape(value) == np.shape(example) for example in examples)
+    return next((index for index, is_alike in enumerate(alike, start=1) if is_alike), 0)
+
+
+def _longest(examples: list[Any]) -> int:
+    return max(map(np.size, examples), default=0)
 
 
 def _places(env: Any) -> dict[str, Place]:
@@ -86,14 +104,14 @@ def _is_number(value: Any) -> bool:
         array = value
         while isinstance(array.base, np.ndarray):
             array = array.base
-        return value.dtype.kind in "bif" and array.base is None
+        return value.dtype.kind in "bif" and type(array.base).__name__ != "PyCapsule"
     return isinstance(value, bool | int | float | np.bool_ | np.number)
 
 
 def _like(example: Any, numbers: NDArray[np.float64]) -> Any:
     if isinstance(example, np.ndarray):
         array = np.empty_like(example)  # in the same order of axes: products round differently in another
-        array[...] = numbers.reshape(example.shape)
+        array[...] = numbers[: example.size].reshape(example.shape)
         return array
     return type(example)(numbers[0])
 

@@ -34,6 +34,7 @@ def import_robosuite(extra: str) -> ModuleType:
         folder = Path(package.origin).parent
         if not (folder / "macros_private.py").is_file():
             sys.modules[MACROS] = ModuleType(MACROS)
+            vars(sys.modules[MACROS])["CONSOLE_LOGGING_LEVEL"] = "ERROR"  # 1.5 tells of every file that it reads
         if not os.access(folder / "utils", os.W_OK):  # numba's compiled code lies there, else in the home folder
             os.environ.setdefault("NUMBA_CACHE_DIR", tempfile.mkdtemp(prefix="embodied-numba-"))
     return need("robosuite", extra=extra)

@@ -6,9 +6,9 @@ others still step, so `observe` only waits.
 
     parent: write actions, b"s" -> all workers        worker: step its slice, observe, b"." -> parent
 
-A worker that dies or stays silent is rebuilt, and the episodes of its environments are lost: their observations stay as
-they were, and until they are reset their chunks come back without a valid action. The workers may run in the interpreter
-of another environment (`isolated.py`).
+A worker that dies or stays silent is rebuilt, and the episodes of its environments are lost: their observations stay
+as they were, and until they are reset their chunks come back without a valid action. The workers may run in the
+interpreter of another environment (`isolated.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from embodied.types import Array, Obs, Spec, Start, Step
 
 log = logging.getLogger(__name__)
 Layout = dict[str, Array]
-OUTCOME = ("reward", "valid", "terminated", "success", "human", "action")
+Blocks = dict[str, dict[str, Tensor]]  # a worker's rows of what is shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class SubprocessEnv:
     ) -> None:
         self.patience, self.deaths = patience or Patience(), 0
         self.workers = [_Worker(index, shard, python) for index, shard in enumerate(shards)]
-        self.shared: dict[str, tuple[Memory, Layout]] = {}  # blocks of memory that every worker sees
+        self.shared: dict[str, tuple[Memory, Layout]] = {}  # blocks of memory that every worker sees, by name
         try:
             self.spec = join_specs(self._built())
             self.lost = torch.zeros(self.spec.num_envs, dtype=torch.bool)  # (N,) the running episode is
@@ -185,8 +185,10 @@ class SubprocessEnv:
         """Whether it was built again and sees all the memory."""
         if worker.built(deadline - time.monotonic()) is None:
             return False
-        blocks = self.shared.values()
-        return all(worker.tell(worker.attach(*block)) and worker.hear(self.patience.step_s) == b"." for block in blocks)
+        return all(
+            worker.tell(worker.attach(block, *what)) and worker.hear(self.patience.step_s) == b"."
+            for block, what in self.shared.items()
+        )
 
     def _share_chunk(self, num_actions: int, action_dim: int) -> None:
         flags = dict.fromkeys(("valid", "terminated", "success", "human"), Array((num_actions,), torch.bool))
@@ -198,7 +200,7 @@ class SubprocessEnv:
         layout = {name: replace(a, shape=(self.spec.num_envs, *a.shape)) for name, a in layout.items()}
         memory = Memory.of(layout)
         self.shared[block] = memory, layout
-        self._ask(self.workers, lambda w: w.attach(memory, layout), "taking shared memory", self.patience.step_s)
+        self._ask(self.workers, lambda w: w.attach(block, memory, layout), "taking shared memory", self.patience.step_s)
         return memory.tensors(layout)
 
 
@@ -221,9 +223,9 @@ class _Worker(Child):
             raise found
         return found
 
-    def attach(self, memory: Memory, layout: Layout) -> tuple[Any, ...]:
+    def attach(self, block: str, memory: Memory, layout: Layout) -> tuple[Any, ...]:
         """The command that makes it see its rows of `memory`."""
-        return "attach", memory, layout, self.rows
+        return "attach", block, memory, layout, self.rows
 
     def failure(self, doing: str, lost: str = "its episodes are lost") -> EnvProcessError:
         """What became of it while it was `doing` something."""
@@ -243,7 +245,7 @@ def _serve(wire: Wire, recipe: EnvRecipe) -> None:
         wire.tell(error)
         return
     wire.tell(env.spec)
-    shared: dict[str, Tensor] = {}
+    shared: Blocks = {}
     try:
         while True:
             told = wire.hear()
@@ -260,33 +262,38 @@ def _serve(wire: Wire, recipe: EnvRecipe) -> None:
         os._exit(1)
 
 
-def _obey(env: Any, shared: dict[str, Tensor], command: bytes) -> bytes:
+def _obey(env: Any, shared: Blocks, command: bytes) -> bytes:
     """A step or a reset; then look, at what was reset or at everything."""
     if command == b"s":
-        step: Step = env.step(shared["action"])
-        for name in OUTCOME:
-            shared[name].copy_(getattr(step, name))
-        for name, x in env.observe().items():
-            shared[name].copy_(x)
+        chunk = shared["chunk"]
+        step: Step = env.step(chunk["action"])
+        for name, x in chunk.items():
+            x.copy_(getattr(step, name))
+        _look(env, shared)
         return b"."
-    mask = shared["mask"]
-    env.reset(mask, Start(shared["task"], shared["initial_state"], shared["seed"]))
+    starts = shared["starts"]
+    mask = starts["mask"]
+    env.reset(mask, Start(starts["task"], starts["initial_state"], starts["seed"]))
     for name, x in env.observe().items():
-        shared[name][mask] = x[mask]  # the others may have been lost with the process before this one
+        shared["obs"][name][mask] = x[mask]  # the others may have been lost with the process before this one
     return b"."
 
 
-def _do(env: Any, shared: dict[str, Tensor], method: str, *args: Any) -> Any:
+def _do(env: Any, shared: Blocks, method: str, *args: Any) -> Any:
     if method == "attach":
-        memory, layout, rows = args
-        shared |= {name: x[rows] for name, x in memory.tensors(layout).items()}
+        block, memory, layout, rows = args
+        shared[block] = {name: x[rows] for name, x in memory.tensors(layout).items()}
         return b"."
     if method == "set_state":
         env.set_state(*args)
-        for name, x in env.observe().items():
-            shared[name].copy_(x)
+        _look(env, shared)
         return b"."
     return getattr(env, method)()
+
+
+def _look(env: Any, shared: Blocks) -> None:
+    for name, x in env.observe().items():
+        shared["obs"][name].copy_(x)
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

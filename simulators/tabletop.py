@@ -24,10 +24,12 @@ from embodied.interfaces import Env
 from embodied.types import Array, Spec
 from simulators import osc
 from simulators.mujoco_camera import Camera, Render
+from simulators.randomize import Randomize
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.tabletop_experts import expert_action
-from simulators.tabletop_tasks import KINDS
+from simulators.tabletop_tasks import KINDS, Kind, Task
 from simulators.tabletop_world import CONTROL_HZ, HIGH, LOW, World, world_xml
+from simulators.variation import Variation
 from simulators.vector import Vector
 
 FILM_PIXELS = 480
@@ -47,10 +49,11 @@ class TabletopRecipe:
     render: Render = "fast"  # faithful: shadows, multisampling, round shapes
     control: Literal["position", "pose"] = "position"  # 3 or 6 numbers move the tool's target, one more the gripper
     position_scale: Positive = 0.025  # m that an action of 1 moves the target along each axis
-    rotation_scale: Positive = 0.1  # rad around each axis
+    rotation_scale: Positive = 0.07  # rad around each axis
     lead: Positive = 0.06  # m, the farthest the target gets from the tool: 2,000 N/m pull it there
     reward: Literal["dense", "sparse"] = "dense"  # at most 1 per action
     terminate_on_success: bool = True  # false: the episode goes on until its time limit
+    randomize: Randomize = Randomize()  # looks, lights, cameras, places and dynamics of an episode, from its seed
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -119,21 +122,22 @@ class Tabletop:
             step_m=r.position_scale,
             turn_rad=r.rotation_scale,
             lead_m=r.lead,
-            lead_rad=2.5 * r.rotation_scale,
+            lead_rad=2.3 * r.rotation_scale,
             tilt_rad=TILT_RAD,
             low=LOW,
             high=HIGH,
             period_s=1 / CONTROL_HZ,
         )
-        worlds = [World(world_xml(KINDS[task].bodies, KINDS[task].materials), self.motion) for task in r.tasks]
-        self.worlds = [(world, KINDS[task].play(world)) for task, world in zip(r.tasks, worlds, strict=True)]
+        self.action_dim = 4 if r.control == "position" else 7
+        self.worlds = [self._built(KINDS[task]) for task in r.tasks]
+        worlds = [world for world, _, _ in self.worlds]
         self.size = max(world.size for world in worlds)
-        self.features = max(len(play.features()) for _, play in self.worlds)
+        self.features = max(len(play.features()) for _, play, _ in self.worlds)
         self.reset(0, 0, 0)
         obs = {name: Array(tuple(x.shape), torch.as_tensor(x).dtype) for name, x in self.observe().items()}
         self.spec = Spec(
             obs=obs,
-            action_dim=4 if r.control == "position" else 7,
+            action_dim=self.action_dim,
             num_envs=1,
             control_hz=CONTROL_HZ,
             tasks=tuple(KINDS[task].instruction for task in r.tasks),
@@ -159,10 +163,11 @@ class Tabletop:
         generator = np.random.default_rng(initial_state if initial_state >= 0 else seed)
         self.world.begin(generator)
         self.play.begin(generator)
+        self.variation.apply(seed, self.data)
         self.world.ready()
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
-        arm = self.world.arm
+        arm, action = self.world.arm, self.variation.late(action)
         arm.move(action[:3], action[3:6] if self.r.control == "pose" else None)
         arm.open(float(action[-1]))
         self.world.step()
@@ -177,6 +182,7 @@ class Tabletop:
             return {"state": np.concatenate([self.proprioception(), self._padded()]).astype(np.float32)}
         obs: dict[str, NDArray[Any]] = {"state": self.proprioception().astype(np.float32)}
         lens = self.lens.of(self.model, "policy")
+        self.variation.show(lens)
         for camera in self.r.cameras:
             obs[f"rgb/{camera}"] = lens.rgb(self.data, camera)
             if self.r.obs == "rgbd":
@@ -203,24 +209,34 @@ class Tabletop:
 
     def picture(self) -> Tensor:
         """(H, W, 3) uint8, for people."""
-        return torch.from_numpy(self.lens.of(self.model, "people").rgb(self.data, "people"))
+        lens = self.lens.of(self.model, "people")
+        self.variation.show(lens)
+        return torch.from_numpy(lens.rgb(self.data, "people"))
 
     def get_state(self) -> NDArray[np.float64]:
-        """Index of the task, then its physics, with zeros behind where another task's is longer."""
-        state = np.zeros(1 + self.size)
-        state[0], state[1 : 1 + self.world.size] = self.index, self.world.save()
-        return state
+        """Index of the task, what is varied, then its physics, with zeros behind where another task's is longer."""
+        padding = np.zeros(self.size - self.world.size)
+        return np.concatenate([[self.index], self.variation.save(), self.world.save(), padding])
 
     def set_state(self, state: NDArray[np.float64]) -> None:
         self._enter(int(state[0]))
-        self.world.restore(state[1 : 1 + self.world.size])
+        varied = 1 + len(self.variation.save())
+        self.variation.load(state[1:varied])
+        self.world.restore(state[varied : varied + self.world.size])
 
     def close(self) -> None:
         self.lens.close()
 
     def _enter(self, index: int) -> None:
         self.index = index
-        self.world, self.play = self.worlds[index]
+        self.world, self.play, self.variation = self.worlds[index]
+
+    def _built(self, kind: Kind) -> tuple[World, Task, Variation]:
+        randomize = self.r.randomize
+        xml = world_xml(kind.bodies, kind.materials, textured=randomize.family != "none")
+        world = World(xml, self.motion)
+        idle = (*np.zeros(self.action_dim - 1), 1.0)  # it stays, open
+        return world, kind.play(world), Variation(world.model, randomize, still=("people",), idle=idle)
 
     def _padded(self) -> NDArray[np.float64]:
         """What the task tells, with zeros behind where another one tells more."""

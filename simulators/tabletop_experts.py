@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.tabletop_tasks import CUBE, PEG, TIP, Drawer, Insert, Pick, Push, Reach, Stack, above
+from simulators.tabletop_tasks import Drawer, Insert, Pick, Push, Reach, Stack, above
+from simulators.tabletop_things import CUBE, PEG, TIP
 
 Vector = NDArray[np.float64]
 OPEN, CLOSED = 1.0, -1.0
@@ -69,7 +70,7 @@ def insert(task: Insert) -> Aim:
     world = task.world
     goal = above(task.block, PEG[1])
     if world.held(task.geom):
-        return Aim(_carried(task.peg, goal, clearance=0.055, within=0.002) + world.tool - task.peg, CLOSED)
+        return Aim(_carried(task.peg, goal, clearance=0.055, within=0.003) + world.tool - task.peg, CLOSED)
     return _grasp(world.tool, task.grip(), _yaw(task.quaternion), safe=PEG[1] * 2 + 0.05)
 
 
@@ -118,13 +119,12 @@ def _grasp(tool: Vector, place: Vector, yaw: float, *, safe: float = SAFE_M) -> 
 
 
 def _carried(thing: Vector, goal: Vector, *, clearance: float, within: float = 0.005) -> Vector:
-    """Where a thing in the hand goes next on its way up, over and down to `goal`."""
+    """Where a thing in the hand goes next on its way up, over and, the better it is aligned, down to `goal`."""
     away = float(np.linalg.norm((thing - goal)[:2]))
-    if away < within:
-        return goal
     high = goal[2] + clearance
-    lifted = float(np.clip((thing[2] - high + 0.04) / 0.03, 0, 1))
-    return np.array([*(thing + lifted * (goal - thing))[:2], high])
+    lifted = 1.0 if away < 3 * within else float(np.clip((thing[2] - high + 0.04) / 0.03, 0, 1))
+    height = goal[2] + clearance * float(np.clip((away - within) / (2 * within), 0, 1))
+    return np.array([*(thing + lifted * (goal - thing))[:2], height])
 
 
 def _yaw(quaternion: Vector) -> float:

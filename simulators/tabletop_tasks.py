@@ -15,14 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.tabletop_arm import OPEN_WIDTH_M
+from simulators.tabletop_things import CUBE, HANDLE_M, HOLE, PEG, TIP, ball, block, cabinet, cube, disc, peg
 from simulators.tabletop_world import World
 
 Vector = NDArray[np.float64]
-CUBE = 0.025  # half an edge
-TIP = 0.009  # half a finger tip, in the direction of a push
-PEG = (0.015, 0.06)  # half its width, half its length
-HOLE = 0.018  # half its width
-HANDLE_M = 0.06  # height of the drawer's handle
 
 
 class Task(Protocol):
@@ -68,24 +64,6 @@ def above(place: Vector, height: float) -> Vector:
 def upright(quaternion: Vector) -> Vector:
     """The same rotation with w >= 0: two quaternions say the same, and a policy should see one of them."""
     return quaternion if quaternion[0] >= 0 else -quaternion
-
-
-def disc(name: str, radius: float) -> str:
-    """A red target with a white ring, lying on the table."""
-    rings = ((radius, "goal", 0.0005), (0.7 * radius, "goal_inner", 0.001), (0.4 * radius, "goal", 0.0015))
-    geoms = "".join(
-        f'<geom name="{name}_{index}" class="look" type="cylinder" size="{size} {height}" material="{material}"/>'
-        for index, (size, material, height) in enumerate(rings)
-    )
-    return f'<body name="{name}" mocap="true">{geoms}</body>'
-
-
-def cube(name: str, material: str, half: float = CUBE, mass: float = 0.1) -> str:
-    return f"""
-<body name="{name}"><freejoint name="{name}"/>
-  <geom name="{name}" type="box" size="{half} {half} {half}" mass="{mass}" material="{material}" condim="4"
-    friction="0.8 0.01 0.0001"/>
-</body>"""
 
 
 class Reach:
@@ -287,63 +265,11 @@ def apart(
             return first, second
 
 
-def _block() -> str:
-    """Four walls around a hole, and a dark floor, so that a camera sees where it is."""
-    wall, height = 0.012, 0.02
-    reach = HOLE + 2 * wall
-    sides = (
-        (HOLE + wall, 0, wall, reach),
-        (-HOLE - wall, 0, wall, reach),
-        (0, HOLE + wall, HOLE, wall),
-        (0, -HOLE - wall, HOLE, wall),
-    )
-    walls = "".join(
-        f'<geom name="block_{index}" type="box" pos="{x} {y} {height}" size="{half_x} {half_y} {height}" '
-        f'material="block"/>'
-        for index, (x, y, half_x, half_y) in enumerate(sides)
-    )
-    floor = f'<geom name="hole" class="look" type="box" pos="0 0 0" size="{HOLE} {HOLE} 0.001" material="hole"/>'
-    return f'<body name="block" mocap="true">{walls}{floor}</body>'
-
-
-def _cabinet() -> str:
-    """Open towards the robot; the drawer slides along -x. Its front is where the cabinet's body is."""
-
-    def box(name: str, pos: str, half: str, material: str, more: str = "") -> str:
-        return f'<geom name="{name}" type="box" pos="{pos}" size="{half}" material="{material}" {more}/>'
-
-    light = 'mass="0.05" friction="0.2 0.005 0.0001"'
-    shell = (
-        box("cabinet_top", "0.11 0 0.086", "0.1 0.1 0.004", "cabinet")
-        + box("cabinet_left", "0.11 0.096 0.041", "0.1 0.004 0.041", "cabinet")
-        + box("cabinet_right", "0.11 -0.096 0.041", "0.1 0.004 0.041", "cabinet")
-        + box("cabinet_back", "0.206 0 0.041", "0.004 0.092 0.041", "cabinet")
-    )
-    drawer = (
-        box("drawer_front", "0.005 0 0.044", "0.005 0.089 0.036", "drawer", light)
-        + box("drawer_floor", "0.095 0 0.014", "0.085 0.085 0.003", "drawer", light)
-        + box("handle_left", f"-0.02 0.04 {HANDLE_M}", "0.02 0.005 0.006", "handle", light)
-        + box("handle_right", f"-0.02 -0.04 {HANDLE_M}", "0.02 0.005 0.006", "handle", light)
-        + f'<geom name="handle" type="capsule" fromto="-0.045 -0.045 {HANDLE_M} -0.045 0.045 {HANDLE_M}" size="0.007" '
-        f'material="handle" {light}/>'
-    )
-    return f"""
-<body name="cabinet" mocap="true">{shell}
-  <body name="drawer">
-    <joint name="drawer" type="slide" axis="-1 0 0" range="0 0.18" damping="4" frictionloss="0.5" armature="0.1"/>
-    {drawer}
-  </body>
-</body>"""
-
-
-BALL = (
-    '<body name="goal" mocap="true"><geom name="goal" class="look" type="sphere" size="0.02" material="ball"/></body>'
-)
 KINDS: Mapping[str, Kind] = {
     "reach": Kind(
         instruction="move the gripper to the green ball",
         max_steps=40,
-        bodies=BALL,
+        bodies=ball(Reach.RADIUS),
         materials={"ball": "0.1 0.75 0.2 1"},
         play=Reach,
     ),
@@ -357,7 +283,7 @@ KINDS: Mapping[str, Kind] = {
     "pick": Kind(
         instruction="pick up the red cube and hold it at the green ball",
         max_steps=80,
-        bodies=cube("cube", "cube") + BALL,
+        bodies=cube("cube", "cube") + ball(Pick.RADIUS),
         materials={"cube": "0.8 0.1 0.08 1", "ball": "0.1 0.75 0.2 0.6"},
         play=Pick,
     ),
@@ -371,19 +297,14 @@ KINDS: Mapping[str, Kind] = {
     "insert": Kind(
         instruction="insert the yellow peg into the hole of the block",
         max_steps=120,
-        bodies=_block()
-        + f"""
-<body name="peg"><freejoint name="peg"/>
-  <geom name="peg" type="box" size="{PEG[0]} {PEG[0]} {PEG[1]}" mass="0.08" material="peg" condim="4"
-    friction="0.8 0.01 0.0001"/>
-</body>""",
+        bodies=block() + peg(),
         materials={"peg": "0.95 0.75 0.1 1", "block": "0.35 0.25 0.6 1", "hole": "0.05 0.05 0.05 1"},
         play=Insert,
     ),
     "drawer": Kind(
         instruction="open the drawer",
         max_steps=80,
-        bodies=_cabinet(),
+        bodies=cabinet(),
         materials={"cabinet": "0.3 0.4 0.5 1", "drawer": "0.85 0.82 0.75 1", "handle": "0.15 0.15 0.17 1"},
         play=Drawer,
     ),

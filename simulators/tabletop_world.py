@@ -32,6 +32,8 @@ MATERIALS = tabletop_arm.MATERIALS | {
     "goal_inner": "0.95 0.95 0.95 1",
 }
 
+PAINTED = {"table": "2d", "floor": "2d", "wall": "cube"}  # what may get a pattern, and how it lies on a box
+
 
 def _camera(name: str, eye: tuple[float, float, float], at: tuple[float, float, float], fovy: float) -> str:
     """A camera at `eye` that looks at `at`, upright."""
@@ -42,10 +44,19 @@ def _camera(name: str, eye: tuple[float, float, float], at: tuple[float, float, 
     return f'<camera name="{name}" pos="{eye[0]} {eye[1]} {eye[2]}" xyaxes="{axes}" fovy="{fovy}"/>'
 
 
-def world_xml(bodies: str, materials: Mapping[str, str], extra: str = "") -> str:
-    """The whole model. `bodies` stand on the table; `extra` are further sections."""
+def world_xml(bodies: str, materials: Mapping[str, str], extra: str = "", *, textured: bool = False) -> str:
+    """The whole model. `bodies` stand on the table; `extra` are further sections.
+
+    `textured` gives table, floor and walls a white texture: it changes nothing until someone paints on it.
+    """
+    textures = PAINTED if textured else {}
     assets = "".join(
-        f'<material name="{name}" rgba="{rgba}" specular="0.1" shininess="0.1"/>'
+        f'<texture name="{name}" type="{kind}" builtin="flat" rgb1="1 1 1" width="64" height="64"/>'
+        for name, kind in textures.items()
+    )
+    assets += "".join(
+        f'<material name="{name}" rgba="{rgba}" specular="0.1" shininess="0.1"'
+        + (f' texture="{name}"/>' if name in textures else "/>")
         for name, rgba in (MATERIALS | dict(materials)).items()
     )
     cameras = "".join(
@@ -75,6 +86,8 @@ def world_xml(bodies: str, materials: Mapping[str, str], extra: str = "") -> str
 <worldbody>
   <light name="lamp" pos="0.8 -0.6 1.8" dir="-0.15 0.3 -1" directional="true" diffuse="0.5 0.5 0.5"
     specular="0.1 0.1 0.1"/>
+  <light name="spare_left" pos="0.3 1.2 1.6" dir="0 -0.6 -1" directional="true" diffuse="0.4 0.4 0.4" active="false"/>
+  <light name="spare_front" pos="1.6 0 1.4" dir="-0.8 0 -1" directional="true" diffuse="0.4 0.4 0.4" active="false"/>
   {cameras}
   <geom name="table" type="box" pos="0.4 0 -0.02" size="0.6 0.6 0.02" material="table" friction="0.5 0.005 0.0001"/>
   <geom name="floor" class="look" type="box" pos="0.4 0 -0.77" size="2.5 2.5 0.02" material="floor"/>

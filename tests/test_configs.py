@@ -7,7 +7,9 @@ from embodied.configs import printed
 from embodied.experiments import config_dir, experiments
 
 FILES = sorted(path for path in config_dir().rglob("*.yaml"))
-OPTIONS = [f"{path.parent.name}={path.stem}" for path in FILES if path.parent.name not in ("configs", "experiment")]
+OPTIONS = [
+    f"{path.parent.name}={path.stem}" for path in FILES if path.parent.name not in ("configs", "experiment", "setup")
+]
 
 
 @pytest.mark.parametrize("path", printed(), ids=lambda path: str(path.relative_to(config_dir())))

@@ -100,7 +100,7 @@ class LeRobotDataset:
         field, length = self.fields[name], int(row["length"])
         if self._is_video(feature):
             start = float(row[f"videos/{feature}/from_timestamp"])
-            path = self._video(row, feature)
+            path = self.video_path(row, feature)
             return read_pictures(path, start, length + complete, self.info["fps"])
         values = _column(columns, feature)
         if values.dtype == object:
@@ -116,7 +116,7 @@ class LeRobotDataset:
     def _is_video(self, feature: str) -> bool:
         return self.info["features"][feature]["dtype"] == "video"
 
-    def _video(self, row: Mapping[str, Any], feature: str) -> Path:
+    def video_path(self, row: Mapping[str, Any], feature: str) -> Path:
         place = {key: int(row[f"videos/{feature}/{key}"]) for key in ("chunk_index", "file_index")}
         return self.tables.inside(str(self.info["video_path"]), video_key=feature, **place)
 
@@ -124,7 +124,7 @@ class LeRobotDataset:
         """Which file of an episode is not there, or what in its row cannot be."""
         try:
             paths = [self.tables.data_path(row)]
-            paths += [self._video(row, feature) for feature in self.features.values() if self._is_video(feature)]
+            paths += [self.video_path(row, feature) for feature in self.features.values() if self._is_video(feature)]
             if int(row["dataset_to_index"]) - int(row["dataset_from_index"]) != int(row["length"]):
                 return "its first and last row do not agree with its length"
         except (KeyError, TypeError, ValueError) as error:

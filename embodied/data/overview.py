@@ -96,6 +96,7 @@ def draw_histograms(action: NDArray[np.float32], path: Path) -> None:
             axis.hist(action[:, index], bins=BINS, range=limits_of(action), color="#35618f")
             axis.set_title(f"action {index}", fontsize=9)
             axis.tick_params(labelsize=7)
+            axis.locator_params(axis="x", nbins=5)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -1,7 +1,7 @@
 """Pictures of several episodes in one mp4, and back: what LeRobot datasets keep of cameras.
 
 H.264 with a keyframe at every second picture, as LeRobot writes them, so that any picture is at most one step from
-where decoding can begin. Lossy: about 40 dB at the quality chosen here.
+where decoding can begin. Lossy: 36 dB were measured, most of it lost by halving the resolution of color.
 """
 
 from __future__ import annotations

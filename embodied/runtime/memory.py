@@ -1,8 +1,8 @@
 """Memory that processes share. It has no name, so nothing of it is left when they are gone, however they ended.
 
 On Linux it is an anonymous file (`memfd_create`): memory like any other, whatever the size of /dev/shm, which is 64 MB
-in a container. Elsewhere it is a deleted file in the folder for temporary files. Other processes get its descriptor over
-a socket (`wire.py`), so interpreters and torch versions may differ.
+in a container. Elsewhere it is a deleted file in the folder for temporary files. Other processes get its descriptor
+over a socket (`wire.py`), so interpreters and torch versions may differ.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         if obj.requires_grad or obj.is_complex() or obj.is_quantized:
             return NotImplemented
-        flat = obj.contiguous().view(-1).view(torch.uint8).numpy()
+        flat: Any = obj.contiguous().view(-1).view(torch.uint8).numpy()
         return _tensor, (pickle.PickleBuffer(flat), obj.dtype, tuple(obj.shape))
 
     def _is_small(self, buffer: pickle.PickleBuffer) -> bool:

@@ -18,7 +18,7 @@ from embodied.errors import ConfigError
 from embodied.interfaces import Plan
 from embodied.types import Spec, Start
 
-ROLES = {"train": 0, "evaluate": 1}  # the lowest bit of a seed: those of different roles never coincide
+ROLES = {"train": 0, "evaluate": 1, "demonstrate": 2}  # the lowest bit tells evaluation's seeds from all others
 TURN, DRAW, STATE = 1, 2, 3  # what a random number is for, after the seed and the role in its key
 
 
@@ -40,7 +40,7 @@ class Starts:
         if self.plan is not None:
             number, task, initial_state = self.plan.choose((self.seed, role), group, count)
         key = np.random.SeedSequence([self.seed, role, number])
-        return task, initial_state, (int(key.generate_state(1)[0]) & 0x3FFFFFFF) << 1 | role  # a seed below 2^31
+        return task, initial_state, (int(key.generate_state(1)[0]) & 0x3FFFFFFF) << 1 | role & 1  # a seed below 2^31
 
 
 def to_start(rows: list[tuple[int, int, int]]) -> Start:

@@ -80,7 +80,7 @@ def test_an_empty_dataset_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_dataset_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="there is no dataset"):
+    with pytest.raises(DatasetError, match="nowhere"):
         opened(tmp_path / "nowhere")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from embodied import doctor
+from embodied import doctor, drivers, environment
 from embodied.errors import ConfigError
 from embodied.packaging import NAMES, PROJECT
 
@@ -71,19 +73,67 @@ def test_too_little_room_comes_with_advice():
 @pytest.mark.parametrize(
     ("code", "answer"),
     [
-        ("print('noise'); print('answer: 3.0')", doctor.Answer(worked=True, text="3.0")),
-        ("import sys; sys.exit(3)", doctor.Answer(worked=False, text="the process ended with status 3")),
-        ("raise RuntimeError('no device')", doctor.Answer(worked=False, text="RuntimeError: no device")),
+        ("print('noise'); print('answer: 3.0')", drivers.Answer(worked=True, text="3.0")),
+        ("import sys; sys.exit(3)", drivers.Answer(worked=False, text="the process ended with status 3")),
+        ("raise RuntimeError('no device')", drivers.Answer(worked=False, text="RuntimeError: no device")),
     ],
 )
-def test_a_child_answers_or_its_last_complaint_is_the_answer(code: str, answer: doctor.Answer):
-    assert doctor.ask(code) == answer
+def test_a_child_answers_or_its_last_complaint_is_the_answer(code: str, answer: drivers.Answer):
+    assert drivers.ask(code) == answer
 
 
 def test_a_child_that_hangs_is_not_waited_for():
-    assert doctor.ask("import time; time.sleep(60)", timeout_s=0.2) == doctor.Answer(
+    assert drivers.ask("import time; time.sleep(60)", timeout_s=0.2) == drivers.Answer(
         worked=False, text="no answer in 0.2 s"
     )
+
+
+LLVMPIPE = drivers.Answer(worked=True, text="llvmpipe (LLVM 15.0.6, 256 bits)")
+FAILS = drivers.Answer(worked=False, text="ImportError: no display")
+
+
+def test_what_draws_is_told_with_where_why_and_how_to_have_it_otherwise():
+    check = drivers.drawing("egl", "egl", LLVMPIPE, None, gpu=False)
+    assert check.state == "ok"
+    assert check.found.startswith("egl (the first choice")
+    assert "in software (llvmpipe (LLVM 15.0.6, 256 bits)): there is no GPU" in check.found
+    assert "MUJOCO_GL=osmesa" in check.found
+    on_gpu = drivers.drawing("egl", "egl", drivers.Answer(worked=True, text="NVIDIA H200/PCIe/SSE2"), None, gpu=True)
+    assert "on NVIDIA H200/PCIe/SSE2. MUJOCO_EGL_DEVICE_ID takes another GPU" in on_gpu.found
+    assert "as MUJOCO_GL says" in drivers.drawing("osmesa", "egl", LLVMPIPE, None, gpu=False).found
+    assert "because EGL is not installed" in drivers.drawing("osmesa", "osmesa", LLVMPIPE, None, gpu=True).found
+
+
+def test_a_gpu_that_does_not_draw_is_a_warning():
+    check = drivers.drawing("egl", "egl", LLVMPIPE, None, gpu=True)
+    assert (check.state, "NVIDIA_DRIVER_CAPABILITIES" in check.fix) == ("warning", True)
+
+
+def test_where_drawing_fails_the_way_that_works_is_named_or_what_to_install():
+    other = drivers.drawing("osmesa", "egl", FAILS, "egl", gpu=False)
+    assert (other.state, other.fix) == ("warning", "export MUJOCO_GL=egl")
+    none = drivers.drawing("glfw", None, FAILS, None, gpu=False)
+    assert none.found.startswith("neither EGL nor OSMesa is installed")
+    assert none.fix.startswith("sudo apt-get install libegl1")
+    assert "ImportError: no display" in drivers.drawing("egl", "egl", FAILS, None, gpu=False).found
+
+
+@pytest.mark.parametrize(
+    ("libraries", "chosen"),
+    [
+        ({"egl": "libc.so.6", "osmesa": "libc.so.6"}, "egl"),
+        ({"egl": "libnone.so", "osmesa": "libc.so.6"}, "osmesa"),
+        ({"egl": "libnone.so", "osmesa": "libnone.so"}, None),
+    ],
+)
+def test_mujoco_draws_with_the_first_library_that_is_there(libraries, chosen, monkeypatch):
+    monkeypatch.setattr(environment, "GRAPHICS", libraries)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    environment.prepare()
+    assert os.environ.get("MUJOCO_GL") == chosen
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    environment.prepare()
+    assert os.environ["MUJOCO_GL"] == "disable"
 
 
 def test_an_unknown_check_is_refused_with_the_names_of_the_others():

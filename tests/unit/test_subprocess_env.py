@@ -189,7 +189,9 @@ def test_a_process_that_always_dies_ends_the_run_with_its_last_words(processes):
     env = processes(CountingRecipe(num_envs=1, breaks="raise"), STEADY, max_deaths_in_a_row=1)
     env.step(CHUNK)
     env.reset(FIRST, START)  # a finished reset is not a finished step
-    with pytest.raises(EnvProcessError, match=r"RuntimeError: the gripper melted.* It died 2 times without a finished step"):
+    with pytest.raises(
+        EnvProcessError, match=r"RuntimeError: the gripper melted.* It died 2 times without a finished step"
+    ):
         env.step(CHUNK)
 
 

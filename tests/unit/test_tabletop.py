@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from embodied.errors import ConfigError
+from embodied.types import Start
 from simulators import tabletop_arm
 from simulators.tabletop import Tabletop, TabletopRecipe
 from simulators.tabletop_experts import expert_action
@@ -19,7 +21,7 @@ TORQUE, SPEED = np.array(tabletop_arm.TORQUE_NM), np.array(tabletop_arm.SPEED_RA
 ONE = TabletopRecipe(processes=0, num_envs=1)
 
 
-def scene(*tasks, seed=1, **fields):
+def scene(*tasks, seed=1, **fields) -> Any:
     made = Tabletop(replace(ONE, tasks=tasks or ("reach",), **fields))
     made.reset(0, -1, seed)
     return made
@@ -90,12 +92,12 @@ def test_an_action_moves_the_tool_by_its_scale_along_one_axis(axis):
 
 
 def test_a_turn_moves_the_orientation_and_not_the_tool():
-    made = scene(control="pose", rotation_scale=0.1)
+    made = scene(control="pose")
     start = made.world.tool.copy()
     act(made, 0, 0, 0, 0, 0, 1, 1, times=5)
     act(made, 0, 0, 0, 0, 0, 0, 1, times=20)
     rotation = made.proprioception()[17:20]
-    assert rotation == pytest.approx([0, 0, 0.5], abs=0.01)
+    assert rotation == pytest.approx([0, 0, 0.35], abs=0.01)
     assert made.world.tool == pytest.approx(start, abs=2e-3)
 
 
@@ -113,6 +115,7 @@ def test_no_joint_is_faster_or_stronger_than_a_panda_s(control):
     made, generator = scene(control=control, terminate_on_success=False), np.random.default_rng(0)
     for _ in range(40):
         action = np.sign(generator.uniform(-1, 1, made.spec.action_dim)).astype(np.float32)
+        action[2] = np.sign(0.25 - made.world.tool[2])  # free of the table, which a tilted hand would strike
         for _ in range(generator.integers(1, 10)):
             made.step(action)
             assert (np.abs(made.world.arm.speeds) < SPEED).all()
@@ -142,11 +145,9 @@ def test_the_expert_solves_its_task_in_time_and_within_the_range_of_actions(task
         assert ((rewards[:-1] >= 0) & (rewards[:-1] < 1)).all()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "insert"])  # nobody lifts a peg that fell over
 def test_the_expert_goes_on_from_wherever_an_episode_was_taken(task):
     made, generator = scene(task), np.random.default_rng(3)
-    if task == "insert":
-        pytest.skip("a peg that was knocked over is not lifted again")
     for _ in range(4):
         act(made, *generator.uniform(-1, 1, 4), times=4)
     solve(made)
@@ -162,14 +163,18 @@ def test_the_expert_remembers_nothing(task):
     assert np.array_equal(expert_action(other), expert_action(made))
 
 
+def over(_):
+    raise InterruptedError
+
+
 def test_a_demonstration_ends_with_success_and_passes_on_what_act_raises():
     made = ONE.demonstrator()
     made.reset(0, -1, 4)
     made.demonstrate(lambda action: made.step(action) and None)
     assert made.play.judge()[1]
     made.reset(0, -1, 4)
-    with pytest.raises(StopIteration):
-        made.demonstrate(lambda _: (_ for _ in ()).throw(StopIteration))
+    with pytest.raises(InterruptedError):
+        made.demonstrate(over)
 
 
 @pytest.mark.parametrize("index", range(len(TASKS)))
@@ -201,8 +206,6 @@ def test_a_reset_to_another_task_compiles_nothing():
 def test_states_of_several_tasks_have_one_length():
     vector = replace(ONE, tasks=TASKS, num_envs=6).build()
     start = torch.arange(6)
-    from embodied.types import Start
-
     vector.reset(torch.ones(6, dtype=torch.bool), Start(task=start, initial_state=start, seed=start))
     obs = vector.observe()
     assert obs["state"].shape == (6, 44)  # 24 of the arm, 20 of `stack`

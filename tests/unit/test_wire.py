@@ -1,4 +1,4 @@
-"""Messages between a process and its child: what travels in them, in which memory, and what happens when nobody hears."""
+"""Messages between a process and its child: what travels, in which memory, and what happens when nobody hears."""
 
 import os
 import socket
@@ -88,7 +88,9 @@ def test_both_ends_see_the_same_memory(ends):
 def test_memory_has_no_name_and_is_freed_with_its_last_view():
     before = len(os.listdir("/proc/self/fd"))
     view = Memory.of(LAYOUT).tensors(LAYOUT)["number"]
-    assert [x for x in os.listdir("/proc/self/map_files") if "memfd" not in _target(x) and "embodied" in _target(x)] == []
+    assert [
+        x for x in os.listdir("/proc/self/map_files") if "memfd" not in _target(x) and "embodied" in _target(x)
+    ] == []
     view.fill_(1.0)
     assert view.sum() == 4.0
     del view

@@ -1,0 +1,185 @@
+"""`embodied collect`: demonstrations by planners and scripted experts, in several processes, into an episode log.
+
+An attempt is a task and a number, which together give its seed. It is begun only if all that run and are kept could not
+be enough, so the episodes of a dataset are the first successes by number, whatever the number of processes, however
+often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embodied.collecting.crew import Crew, Schedule
+from embodied.collecting.expert import ExpertRecipe, Keep, check_demonstrable, tidy
+from embodied.collecting.folder import append, attempts_in, claim
+from embodied.collecting.report import Progress, replayed, summary
+from embodied.compose import compose_recipe, override
+from embodied.config import Count, Natural, from_dict, recipe, to_dict
+from embodied.data.episode_log import EpisodeLog
+from embodied.errors import ConfigError
+from embodied.interfaces import EnvRecipe
+from embodied.run_folder import locked
+
+FREE = ("episodes", "processes", "verify", "max_failures", "out")  # may differ when a collection is continued
+INTERRUPTED = "stopped by Ctrl-C"
+
+USAGE = """embodied collect simulator=NAME out=FOLDER [key=value ...]   demonstrations into FOLDER; again: go on there
+embodied collect --replay FOLDER [episodes=N processes=2]     play recorded episodes again from their seeds
+
+For example:
+  embodied collect simulator=maniskill simulator.task=PickCube-v1 simulator.control=pd_joint_pos episodes=100 out=demos
+Settings:
+  episodes=100        to keep, over all tasks evenly
+  processes=2         each with a scene of its own
+  keep=successes      or all
+  max_steps=null      actions per episode; null: four times the task's own limit
+  verify=10           kept episodes that are played again from their seeds in the end
+  max_failures=50     in a row, of one task; then the collection ends
+  seed=0, simulator.*   as in `embodied train`
+Ctrl-C keeps what is whole."""
+
+
+@recipe
+class Collection:
+    simulator: EnvRecipe
+    out: str | None = None  # folder of the dataset: a new one, or an unfinished collection with the same settings
+    episodes: Count = 100  # to keep, over all tasks evenly
+    seed: Natural = 0  # of the initial states; never those of evaluation
+    processes: Count = 2  # each with a scene of its own
+    keep: Keep = "successes"  # all: also what went wrong
+    max_steps: Count | None = None  # actions per episode; null: four times the task's own limit
+    verify: Natural = 10  # kept episodes that are played again from their seeds in the end; 0 leaves it out
+    max_failures: Count = 50  # in a row, of one task; then the collection ends
+
+    def __post_init__(self) -> None:
+        check_demonstrable(self.simulator)
+
+
+@dataclass(slots=True)
+class Interrupt:
+    """Ctrl-C once: finish the running episodes. Twice: stop at once."""
+
+    asked: bool = False
+
+    def __call__(self, *_: object) -> None:
+        if self.asked:
+            os.write(1, b"\x1b[?25hstopped at once; whole episodes are kept\n")  # and show the cursor again
+            os._exit(130)  # the processes end with this one
+        self.asked = True
+        os.write(1, b"\nstopping after the running episodes; again to stop at once\n")
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if argv[0] == "--replay":
+        return replay(argv[1:])
+    collection: Collection = compose_recipe("collect", argv)
+    if collection.out is None:
+        raise ConfigError("no folder was named for the demonstrations; nothing was collected. Add out=FOLDER.")
+    return run(collection, Path(collection.out), [word for word in argv if word.startswith("simulator")])
+
+
+def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
+    """Collect to the end, anew or where an earlier collection stopped; 0 when complete."""
+    claim(folder, {key: x for key, x in to_dict(c).items() if key not in FREE})
+    with ExitStack() as stack:
+        stack.enter_context(locked(folder))
+        tidy(folder)
+        earlier = attempts_in(folder)
+        kept = sum(attempt.kept for attempt in earlier)
+        if kept >= c.episodes:
+            raise ConfigError(
+                f"{folder} already holds {kept} episodes; nothing was collected. Ask for more with episodes=..., or "
+                f"name another folder."
+            )
+        print(f"{folder}: {kept} of {c.episodes} episodes are there; starting the simulator", flush=True)
+        crew = Crew(experts(c.simulator, folder, c))
+        stack.callback(crew.close)
+        schedule = Schedule(c.episodes, len(crew.spec.tasks), c.seed, earlier)
+        early = collect(c, folder, crew, schedule)
+        again = None if early else verify(crew, folder, c.verify)
+    tidy(folder)
+    summary(folder, crew.spec, attempts_in(folder), again, early, words)
+    return 130 if early == INTERRUPTED else int(bool(early))
+
+
+def collect(c: Collection, folder: Path, crew: Crew, schedule: Schedule) -> str:
+    """Until enough is kept; why it ended before that, or nothing."""
+    early = ""
+    with _catching_ctrl_c() as interrupt, Progress(c.episodes, schedule.done) as progress:
+        while True:
+            if interrupt.asked:
+                early = INTERRUPTED
+            if not early:
+                crew.start(schedule)
+            if crew.is_idle:
+                return early
+            for place in crew.wait(0.2):
+                attempt = crew.take(place, schedule)
+                if attempt is None:
+                    continue
+                append(folder, attempt)
+                if schedule.failures_in_a_row[attempt.task] >= c.max_failures:
+                    early = (
+                        f"the expert failed {c.max_failures} times in a row at `{crew.spec.tasks[attempt.task]}`, "
+                        f"lastly because {attempt.reason}"
+                    )
+            progress.show(schedule.done, schedule.successes, schedule.tries)
+
+
+def experts(simulator: Any, folder: Path, c: Collection | None, processes: int = 1) -> list[ExpertRecipe]:
+    """One for each process; without a collection they only replay."""
+    if c is None:
+        return [ExpertRecipe(simulator=simulator, folder=str(folder))] * processes
+    limits: dict[str, Any] = {"keep": c.keep, "max_steps": c.max_steps}
+    return [ExpertRecipe(simulator=simulator, folder=str(folder), part=str(n), **limits) for n in range(c.processes)]
+
+
+def verify(crew: Crew, folder: Path, count: int) -> dict[str, bool]:
+    """Play `count` episodes of the dataset again, spread evenly over it; whether each ends as it did, by its name."""
+    log = EpisodeLog(folder)
+    count = min(count, len(log))
+    indices = [n * len(log) // count for n in range(count)]
+    return dict(zip([log.name(index) for index in indices], crew.replay(indices), strict=True))
+
+
+def replay(words: list[str]) -> int:
+    """`embodied collect --replay FOLDER`."""
+    if not words or "=" in words[0]:
+        raise ConfigError("no dataset was named; nothing was played. Type: embodied collect --replay FOLDER.")
+    folder = Path(words[0])
+    settings = override({"episodes": None, "processes": 2}, words[1:])
+    log = EpisodeLog(folder)
+    if log.facts.simulator is None or not len(log):
+        raise ConfigError(
+            f"{folder} holds {len(log)} episodes and was {'' if log.facts.simulator else 'not '}made by one of our "
+            f"simulators; nothing was played. Name a folder that `embodied collect` filled."
+        )
+    simulator = from_dict(dict(log.facts.simulator))
+    check_demonstrable(simulator)
+    count = min(settings["episodes"] or len(log), len(log))
+    crew = Crew(experts(simulator, folder, None, min(settings["processes"], count)))
+    try:
+        print(replayed(verify(crew, folder, count), len(log)))
+    finally:
+        crew.close()
+    return 0
+
+
+@contextmanager
+def _catching_ctrl_c() -> Generator[Interrupt]:
+    interrupt = Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

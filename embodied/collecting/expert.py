@@ -1,0 +1,195 @@
+"""One process of `embodied collect`: an expert, its scene, and a part of the log that only it writes.
+
+An episode is written when it is over and wanted, so that nothing but whole demonstrations is in the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied.config import Count, recipe, to_dict
+from embodied.data.episode_log import FACTS, EpisodeLog, LogWriter
+from embodied.data.recording import Facts, Label, Recording
+from embodied.errors import ConfigError, DemonstrationError
+from embodied.interfaces import DemonstrableRecipe, Demonstrator
+from embodied.types import Spec
+
+Keep = Literal["successes", "all"]
+LIMIT = 4  # times the task's own limit may a demonstration take
+UNLIMITED = 1000  # actions, where the task has none
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of one demonstration."""
+
+    task: int
+    seed: int
+    success: bool
+    kept: bool
+    steps: int
+    seconds: float
+    reason: str = ""  # why it is no success
+
+
+class EpisodeOver(Exception):  # noqa: N818  (it ends a demonstration, as it should)
+    """No further action is wanted."""
+
+
+@recipe
+class ExpertRecipe:
+    simulator: DemonstrableRecipe
+    folder: str  # of the dataset
+    part: str | None = None  # of the log that it writes; null: it only replays what is there
+    keep: Keep = "successes"
+    max_steps: Count | None = None
+
+    def build(self) -> Expert:
+        demonstrator = self.simulator.demonstrator()
+        log = None
+        if self.part is not None:
+            log = LogWriter(Path(self.folder), facts_of(self.simulator, demonstrator.spec), part=self.part)
+            discard_unfinished(log)
+        return Expert(self, demonstrator, log)
+
+
+class Expert:
+    """expert.attempt(task, seed), expert.replay(index)"""
+
+    def __init__(self, r: ExpertRecipe, demonstrator: Demonstrator, log: LogWriter | None) -> None:
+        self.r, self.demonstrator, self.log = r, demonstrator, log
+        self.source = str(getattr(demonstrator, "source", "script"))
+        self.limit = r.max_steps or LIMIT * (demonstrator.spec.max_steps or UNLIMITED // LIMIT)
+        self.recorded: EpisodeLog | None = None  # opened when something is replayed
+
+    def spec(self) -> Spec:
+        return self.demonstrator.spec
+
+    def attempt(self, task: int, seed: int) -> Attempt:
+        """Play one episode, and write it if it is wanted."""
+        assert self.log is not None
+        began = time.monotonic()
+        self.demonstrator.reset(task, -1, seed)
+        tape = Tape(self.demonstrator, self.limit)
+        reason = ""
+        try:
+            self.demonstrator.demonstrate(tape.act)
+        except EpisodeOver:
+            pass
+        except DemonstrationError as error:
+            reason = str(error)
+        success = tape.success and not reason
+        kept = len(tape) > 0 and (success or self.r.keep == "all")
+        if kept:
+            self.log.write(tape.recording(Label(task=task, seed=seed, source=self.source)))
+        reason = "" if success else reason or tape.why_not()
+        return Attempt(task, seed, success, kept, len(tape), time.monotonic() - began, reason)
+
+    def replay(self, index: int) -> bool:
+        """Whether episode `index` ends again as it did: same start, same actions."""
+        self.recorded = self.recorded or EpisodeLog(Path(self.r.folder))
+        label = self.recorded.label(index)
+        recording = self.recorded.recording(index, pictures=False)
+        self.demonstrator.reset(label.task, label.initial_state, label.seed)
+        success = False
+        for action in recording.action:
+            _, terminated, success = self.demonstrator.step(action)
+            if terminated:
+                break
+        return success == bool(recording.success[-1])
+
+    def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
+        self.demonstrator.close()
+
+
+class Tape:
+    """What is seen and done in one episode, until it ends or takes too long."""
+
+    def __init__(self, demonstrator: Demonstrator, limit: int) -> None:
+        self.demonstrator, self.limit = demonstrator, limit
+        self.obs: list[Mapping[str, NDArray[Any]]] = []
+        self.action: list[NDArray[np.float32]] = []
+        self.outcome: list[tuple[float, bool, bool]] = []
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    @property
+    def success(self) -> bool:
+        """After the last action."""
+        return bool(self.outcome) and self.outcome[-1][2]
+
+    def act(self, action: NDArray[np.float32]) -> None:
+        """Look, execute, remember."""
+        if self._is_over():
+            raise EpisodeOver
+        self._look()
+        executed = np.asarray(action, dtype=np.float32).clip(-1, 1)
+        self.outcome.append(self.demonstrator.step(executed))
+        self.action.append(executed)
+        if self._is_over():
+            raise EpisodeOver
+
+    def recording(self, label: Label) -> Recording:
+        """The whole episode, with what is seen after its last action."""
+        self._look()
+        reward, terminated, success = zip(*self.outcome, strict=True)
+        return Recording(
+            obs={name: np.stack([frame[name] for frame in self.obs]) for name in self.obs[0]},
+            action=np.stack(self.action),
+            reward=np.array(reward, dtype=np.float32),
+            terminated=np.array(terminated, dtype=bool),
+            success=np.array(success, dtype=bool),
+            human=np.zeros(len(self), dtype=bool),
+            label=label,
+        )
+
+    def why_not(self) -> str:
+        if len(self) >= self.limit:
+            return f"not solved within {self.limit} actions"
+        return "the task ended without success" if self._is_over() else "the expert was done and the task not solved"
+
+    def _is_over(self) -> bool:
+        return len(self) >= self.limit or (bool(self.outcome) and self.outcome[-1][1])
+
+    def _look(self) -> None:
+        self.obs.append({name: np.array(x) for name, x in self.demonstrator.observe().items()})
+
+
+def facts_of(simulator: DemonstrableRecipe, spec: Spec) -> Facts:
+    return Facts(spec, to_dict(simulator), origin="embodied collect")
+
+
+def discard_unfinished(log: LogWriter) -> None:
+    """Forget the episode that was being written when a process was killed: an expert can play it again."""
+    for entry in EpisodeLog(log.folder).entries:
+        if entry.path == log.path and entry.episode == log.episode and not entry.finished:
+            log.steps, log.running = entry.steps, True
+            log.discard()
+
+
+def tidy(folder: Path) -> None:
+    """Forget unfinished episodes of all parts; nobody may be writing."""
+    if not (folder / FACTS).is_file():
+        return
+    facts = EpisodeLog(folder).facts
+    for path in sorted((folder / "log").glob("*.log")):
+        with LogWriter(folder, facts, part=path.stem) as log:
+            discard_unfinished(log)
+
+
+def check_demonstrable(simulator: object) -> None:
+    if not isinstance(simulator, DemonstrableRecipe):
+        raise ConfigError(
+            f"{type(simulator).__name__} has no planner or scripted expert; nothing was collected. Choose a simulator "
+            f"that can show its tasks: reach, tabletop, maniskill, robosuite or libero."
+        )

@@ -1,0 +1,215 @@
+"""A scripted expert for LIBERO's tasks of one object that is put in or on something.
+
+It knows the poses and shapes of everything, plans a grasp, and then acts in closed loop: above, down, close, up, over,
+down, open. It stops when LIBERO calls the task solved. What succeeds is worth keeping; `embodied collect` drops the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied.errors import ConfigError
+from embodied.types import Spec
+from simulators.libero_grasp import Grasp, plan, shape_points, wrapped
+from simulators.libero_scene import Scene
+from simulators.libero_suites import Task, choose
+
+GAIN = 1.5  # of the way that is left, at each action; more overshoots
+METERS, RADIANS = 0.05, 0.5  # what a full action asks of robosuite's controller
+NEAR_M, NEAR_RAD = 0.006, 0.06  # arrived
+CLEAR_M = 0.03  # between what is carried and what it passes over
+FALL_M = 0.01  # above its place at which an object is let go
+SLIP_M = 0.02  # in the hand, before an object counts as lost
+ATTEMPTS = 3  # to take it
+OPEN, CLOSED = 1.0, -1.0
+UP = np.array([0.0, 0.0, 0.08])
+Vector = NDArray[np.float64]
+
+
+class LiberoExpert:
+    """A demonstrator around one environment."""
+
+    def __init__(self, single: Any) -> None:
+        self.single = single
+        unable = [task.name for task in single.tasks if goal_of(task) is None]
+        if unable:
+            able = [task.name for task in choose(str(single.r.suite), ()) if goal_of(task)]
+            raise ConfigError(
+                f"LIBERO's scripted expert was asked for {', '.join(unable[:3])}{' and more' if unable[3:] else ''}, and "
+                f"it only puts one object in or on something; nothing was demonstrated. In suite {single.r.suite} it can "
+                f"do {len(able)} tasks{': ' + ', '.join(able) if able else ''}. Name some of them in simulator.tasks."
+            )
+
+    @property
+    def spec(self) -> Spec:
+        return self.single.spec
+
+    def reset(self, task: int, initial_state: int, seed: int) -> None:
+        self.single.reset(task, initial_state, seed)
+
+    def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        return self.single.step(action)
+
+    def observe(self) -> Mapping[str, NDArray[Any]]:
+        return self.single.observe()
+
+    def demonstrate(self, act: Callable[[NDArray[np.float32]], None]) -> None:
+        scene = self.single.scene
+        scene.look()
+        sign = 1.0 if self.single.r.gripper == "opens" else -1.0
+        for action in Hand(scene).put(*goal_of(scene.task)):
+            act((action * [1, 1, 1, 1, 1, 1, sign]).astype(np.float32))
+            self.single.scene.look()
+
+    def close(self) -> None:
+        self.single.close()
+
+
+def goal_of(task: Task) -> tuple[str, str, str] | None:
+    """(in or on, object, place) where that is the whole goal and the object can be carried."""
+    text = task.bddl.read_text()
+    goals = re.findall(r"\((\w+) ([\w ]+)\)", text[text.index("(:goal") :])
+    if len(goals) != 1 or goals[0][0].lower() not in ("in", "on"):
+        return None
+    thing, place = goals[0][1].split()
+    return goals[0][0].lower(), thing, place
+
+
+class Hand:
+    """Moves the gripper of a scene by actions; each is asked for when the one before has been executed."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.data, self.model = scene, scene.data, scene.model
+
+    @property
+    def place(self) -> Vector:
+        return self.data.site_xpos[self.scene.hand_site].copy()
+
+    @property
+    def turn(self) -> Vector:
+        return self.data.site_xmat[self.scene.hand_site].reshape(3, 3)
+
+    def put(self, relation: str, thing: str, target: str) -> Iterator[Vector]:
+        """Actions (7,), +1 opens, that put `thing` in or on `target`; what slips is taken again."""
+        body = self.scene.env.obj_body_id[thing]
+        for _ in range(ATTEMPTS):
+            obstacles = self._obstacles(thing)
+            grasp = plan(self._points(body), self.data.xpos[body].copy(), obstacles, self._yaw())
+            yield from self._take(body, grasp, obstacles)
+            held = yield from self._carry(body, grasp, self._goal(relation, target, body), obstacles)
+            yield from self._wait(grasp.yaw, OPEN, 8)
+            yield from self._go(lambda: self.place + UP, grasp.yaw, OPEN, patience=20)
+            if held:
+                return
+
+    def _take(self, body: int, grasp: Grasp, obstacles: Vector) -> Iterator[Vector]:
+        """Above it, down, and close."""
+
+        def grip() -> Vector:
+            return self.data.xpos[body] + grasp.offset
+
+        over = _highest(obstacles, self.place, grip(), beside=0.06) + CLEAR_M
+        yield from self._go(lambda: _at_height(grip(), max(over, grip()[2] + 0.07)), grasp.yaw, OPEN)
+        yield from self._go(grip, grasp.yaw, OPEN)
+        yield from self._wait(grasp.yaw, CLOSED, 10)
+
+    def _carry(self, body: int, grasp: Grasp, goal: Vector, obstacles: Vector) -> Generator[Vector, None, bool]:
+        """Up, over, and down to where it is let go; whether it came along."""
+        origin = self.data.xpos[body]
+        hangs = self.place[2] - self._points(body)[:, 2].min()
+        carry = _highest(obstacles, self.place, goal, beside=0.11) + CLEAR_M + hangs
+        apart = np.linalg.norm(self.place - origin)
+
+        def lost() -> bool:
+            return bool(abs(np.linalg.norm(self.place - origin) - apart) > SLIP_M)
+
+        straight_up = self.place
+
+        def over() -> Vector:
+            return _at_height(self.place + goal - origin, carry)
+
+        for where in (lambda: _at_height(straight_up, carry), over, lambda: self.place + goal - origin):
+            yield from self._go(where, grasp.yaw, CLOSED, stop=lost)
+        return not lost()
+
+    def _goal(self, relation: str, target: str, body: int) -> Vector:
+        """Where the origin of `body` should be when it is let go."""
+        env = self.scene.env
+        bottom = self._points(body)[:, 2].min() - self.data.xpos[body][2]
+        if target in env.object_sites_dict:
+            site = self.data.site(target)
+            half = np.abs(site.xmat.reshape(3, 3) @ env.object_sites_dict[target].size)
+            return site.xpos + [0, 0, half[2] + FALL_M - (0.0 if relation == "in" else bottom)]
+        points = self._points(env.obj_body_id[target])
+        return np.array([*self.data.xpos[env.obj_body_id[target]][:2], points[:, 2].max() + FALL_M - bottom])
+
+    def _points(self, body: int) -> Vector:
+        return shape_points(self.model, self.data, body)
+
+    def _obstacles(self, thing: str) -> Vector:
+        """(Q, 3) points of everything but `thing`, the robot and what it all stands on."""
+        return np.concatenate([self._points(body) for name, body in self.scene.env.obj_body_id.items() if name != thing])
+
+    def _yaw(self) -> float:
+        return wrapped(np.arctan2(self.turn[1, 0], self.turn[0, 0]))
+
+    def _go(
+        self,
+        where: Callable[[], Vector],
+        yaw: float,
+        gripper: float,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        patience: int = 60,
+    ) -> Iterator[Vector]:
+        """Until there, until `stop`, or until `patience` actions did not lead there."""
+        for _ in range(patience):
+            way, turn = where() - self.place, _rotation(_facing_down(yaw, self.turn) @ self.turn.T)
+            if stop() or (np.linalg.norm(way) < NEAR_M and np.linalg.norm(turn) < NEAR_RAD):
+                return
+            yield _action(way, turn, gripper)
+
+    def _wait(self, yaw: float, gripper: float, actions: int) -> Iterator[Vector]:
+        """Stay where it is, while the fingers move."""
+        stay = self.place
+        for _ in range(actions):
+            yield _action(stay - self.place, _rotation(_facing_down(yaw, self.turn) @ self.turn.T), gripper)
+
+
+def _action(way: Vector, turn: Vector, gripper: float) -> Vector:
+    move = np.concatenate([GAIN * way / METERS, GAIN * turn / RADIANS])
+    longest = max(1.0, np.abs(move[:3]).max())
+    return np.concatenate([move[:3] / longest, move[3:].clip(-1, 1), [gripper]])
+
+
+def _facing_down(yaw: float, now: Vector) -> Vector:
+    """(3, 3) fingers down and closing along `yaw`; of the two ways, the one nearer to `now`."""
+    closing = np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    if closing @ now[:, 0] < 0:
+        closing = -closing
+    down = np.array([0.0, 0.0, -1.0])
+    return np.stack([closing, np.cross(down, closing), down], axis=1)
+
+
+def _rotation(matrix: Vector) -> Vector:
+    """(3,) axis times angle."""
+    axis = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]) / 2
+    sine, cosine = np.linalg.norm(axis), (np.trace(matrix) - 1) / 2
+    return axis * (np.arctan2(sine, cosine) / sine) if sine > 1e-9 else np.zeros(3)
+
+
+def _at_height(place: Vector, height: float) -> Vector:
+    return np.array([place[0], place[1], height])
+
+
+def _highest(points: Vector, start: Vector, end: Vector, beside: float) -> float:
+    """Of `points` (Q, 3) within `beside` m of the way from `start` to `end`, seen from above; the lower end if none is."""
+    way = (end - start)[:2]
+    share = ((points[:, :2] - start[:2]) @ way / max(float(way @ way), 1e-9)).clip(0, 1)  # (Q,)
+    apart = np.linalg.norm(points[:, :2] - start[:2] - share[:, None] * way, axis=1)
+    return float(points[apart < beside][:, 2].max(initial=min(start[2], end[2])))

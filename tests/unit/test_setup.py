@@ -1,0 +1,121 @@
+"""`embodied setup`: what there is, how it is asked for, and environments that are whole or not at all."""
+
+import fcntl
+import sys
+import zipfile
+
+import pytest
+
+from embodied import drivers, setup
+from embodied.config import to_dict
+from embodied.environments import EnvironmentSetup, folder_of, mark_of, python_of
+from embodied.errors import ConfigError, PackageError
+
+
+@pytest.mark.parametrize("name", setup.setups())
+def test_every_setup_composes_and_has_a_line_for_people(name):
+    assert callable(setup.load(name, []).run)
+    (line,) = [line for line in setup.usage().splitlines() if line.split()[:1] == [name]]
+    assert len(line.split()) > 3
+
+
+def test_without_a_name_there_is_a_list(capsys):
+    assert setup.main([]) == 0
+    assert "robosuite15" in capsys.readouterr().out
+
+
+def test_an_unknown_name_and_an_unknown_setting_are_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="no setup `robosuit15`; nothing was done. Did you mean `robosuite15`"):
+        setup.main(["robosuit15"])
+    with pytest.raises(ConfigError, match="no setting `agian`; nothing was started. Did you mean `again`"):
+        setup.main(["robosuite15", "agian=true"])
+
+
+def test_words_change_settings():
+    assert setup.load("robosuite15", ["requirements=[a==1,b==2]"]).requirements == ("a==1", "b==2")
+
+
+def wheel(folder, name, code="", version="1.0"):
+    """A package of one module, as pip installs it."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}.py", code)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Builds `arm` from packages made here, found through pip's own settings."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("torch", "numpy", "pydantic", "arm"):
+        wheel(wheels, name)
+    wheel(wheels, "arm", "raise RuntimeError('the arm is off')", version="2.0")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.delenv("TORCH_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    required = ("torch==1.0", "numpy==1.0", "pydantic==1.0", "arm==1.0")
+    return lambda *more: EnvironmentSetup(name="arm", imports="arm", requirements=(*required[: 4 - len(more)], *more))
+
+
+def test_an_environment_is_built_once_and_again_when_its_requirements_change(recipe):
+    said = []
+    assert recipe().problem() == "not built"
+    assert "arm is ready" in recipe().run(said.append)
+    assert said[1:] == ["torch==1.0, alone and first", "numpy==1.0, pydantic==1.0, arm==1.0"]
+    assert python_of("arm").exists()
+    assert recipe().problem() is None
+    kept = mark_of("arm").stat().st_mtime_ns
+    assert recipe().run(said.append).endswith("nothing was done.")
+    assert mark_of("arm").stat().st_mtime_ns == kept
+    changed = recipe("arm>=1,<2")
+    assert changed.problem() == "built from other requirements"
+    assert "arm is ready" in changed.run(said.append)
+
+
+def test_what_cannot_be_installed_is_one_sentence_and_what_was_begun_does_not_count(recipe):
+    with pytest.raises(PackageError, match=r"pip ended with status 1 \(.*No matching distribution.*arm==9.*whole log"):
+        recipe("arm==9").run(print)
+    assert folder_of("arm").with_suffix(".log").read_text().startswith("+ ")
+    assert recipe("arm==9").problem() == "building it was not finished"
+    with pytest.raises(PackageError, match="`arm` was asked for and was not finished"):
+        python_of("arm")
+
+
+def test_a_simulator_that_does_not_import_is_not_whole(recipe):
+    with pytest.raises(PackageError, match="`import arm` fails in it: RuntimeError: the arm is off"):
+        recipe("arm==2").run(print)
+    with pytest.raises(PackageError, match="was not finished"):
+        python_of("arm")
+
+
+def test_two_processes_do_not_build_one_environment(recipe, tmp_path):
+    folder_of("").mkdir()
+    with (tmp_path / "environments" / ".arm.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="arm is being built by another process; nothing was changed"):
+            recipe().run(print)
+    assert not folder_of("arm").exists()
+
+
+@pytest.mark.parametrize(("field", "value"), [("name", "../arm"), ("requirements", ())])
+def test_settings_that_cannot_be_meant_are_refused(field, value):
+    fields = to_dict(setup.load("robosuite15", [])) | {field: value}
+    fields.pop("_target_")
+    with pytest.raises(ValueError, match=field):
+        EnvironmentSetup(**fields)
+
+
+def test_the_doctor_says_which_environments_there_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (row,) = [row for row in drivers.environments() if row.name == "environment robosuite15"]
+    assert (row.state, row.fix) == ("missing", "embodied setup robosuite15")
+    folder_of("robosuite15").mkdir(parents=True)
+    (row,) = [row for row in drivers.environments() if row.name == "environment robosuite15"]
+    assert (row.state, row.found) == ("warning", "building it was not finished")
