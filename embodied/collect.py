@@ -8,6 +8,7 @@ often it was interrupted.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from embodied.collecting.report import Progress, replayed, summary
 from embodied.compose import compose_recipe, override
 from embodied.config import Count, Natural, from_dict, recipe, to_dict
 from embodied.data.episode_log import EpisodeLog
-from embodied.errors import ConfigError
+from embodied.errors import ConfigError, EmbodiedError
 from embodied.interfaces import EnvRecipe
 from embodied.run_folder import locked
 
@@ -38,6 +39,7 @@ Settings:
   episodes=100        to keep, over all tasks evenly
   processes=2         each with a scene of its own
   keep=successes      or all
+  twice=true          a success counts if the same actions solve the task again from the same seed
   max_steps=null      actions per episode; null: four times the task's own limit
   verify=10           kept episodes that are played again from their seeds in the end
   max_failures=50     in a row, of one task; then the collection ends
@@ -53,6 +55,7 @@ class Collection:
     seed: Natural = 0  # of the initial states; never those of evaluation
     processes: Count = 2  # each with a scene of its own
     keep: Keep = "successes"  # all: also what went wrong
+    twice: bool = True  # a success counts if the same actions solve the task again from the same seed
     max_steps: Count | None = None  # actions per episode; null: four times the task's own limit
     verify: Natural = 10  # kept episodes that are played again from their seeds in the end; 0 leaves it out
     max_failures: Count = 50  # in a row, of one task; then the collection ends
@@ -89,7 +92,7 @@ def main(argv: list[str]) -> int:
 
 def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
     """Collect to the end, anew or where an earlier collection stopped; 0 when complete."""
-    claim(folder, {key: x for key, x in to_dict(c).items() if key not in FREE})
+    is_new = claim(folder, {key: x for key, x in to_dict(c).items() if key not in FREE})
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
         tidy(folder)
@@ -101,7 +104,7 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
                 f"name another folder."
             )
         print(f"{folder}: {kept} of {c.episodes} episodes are there; starting the simulator", flush=True)
-        crew = Crew(experts(c.simulator, folder, c))
+        crew = _crew(c, folder, is_new=is_new)
         stack.callback(crew.close)
         schedule = Schedule(c.episodes, len(crew.spec.tasks), c.seed, earlier)
         early = collect(c, folder, crew, schedule)
@@ -109,6 +112,16 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
     tidy(folder)
     summary(folder, crew.spec, attempts_in(folder), again, early, words)
     return 130 if early == INTERRUPTED else int(bool(early))
+
+
+def _crew(c: Collection, folder: Path, *, is_new: bool) -> Crew:
+    """What cannot begin leaves no folder behind."""
+    try:
+        return Crew(experts(c.simulator, folder, c))
+    except EmbodiedError:
+        if is_new:
+            shutil.rmtree(folder)
+        raise
 
 
 def collect(c: Collection, folder: Path, crew: Crew, schedule: Schedule) -> str:
@@ -139,7 +152,7 @@ def experts(simulator: Any, folder: Path, c: Collection | None, processes: int =
     """One for each process; without a collection they only replay."""
     if c is None:
         return [ExpertRecipe(simulator=simulator, folder=str(folder))] * processes
-    limits: dict[str, Any] = {"keep": c.keep, "max_steps": c.max_steps}
+    limits: dict[str, Any] = {"keep": c.keep, "twice": c.twice, "max_steps": c.max_steps}
     return [ExpertRecipe(simulator=simulator, folder=str(folder), part=str(n), **limits) for n in range(c.processes)]
 
 

@@ -21,9 +21,10 @@ from simulators.libero_suites import Task, choose
 
 GAIN = 1.5  # of the way that is left, at each action; more overshoots
 METERS, RADIANS = 0.05, 0.5  # what a full action asks of robosuite's controller
-NEAR_M, NEAR_RAD = 0.006, 0.06  # arrived
+NEAR_M, NEAR_RAD = 0.008, 0.12  # arrived
 CLEAR_M = 0.03  # between what is carried and what it passes over
 FALL_M = 0.01  # above its place at which an object is let go
+FUNNEL_M = 0.07  # above a place, from where the hand goes straight down
 SLIP_M = 0.02  # in the hand, before an object counts as lost
 ATTEMPTS = 3  # to take it
 OPEN, CLOSED = 1.0, -1.0
@@ -102,8 +103,7 @@ class Hand:
             grasp = plan(self._points(body), self.data.xpos[body].copy(), obstacles, self._yaw())
             yield from self._take(body, grasp, obstacles)
             held = yield from self._carry(body, grasp, self._goal(relation, target, body), obstacles)
-            yield from self._wait(grasp.yaw, OPEN, 8)
-            yield from self._go(lambda: self.place + UP, grasp.yaw, OPEN, patience=20)
+            yield from self._let_go(body, grasp)
             if held:
                 return
 
@@ -114,9 +114,10 @@ class Hand:
             return self.data.xpos[body] + grasp.offset
 
         over = _highest(obstacles, self.place, grip(), beside=0.06) + CLEAR_M
-        yield from self._go(lambda: _at_height(grip(), max(over, grip()[2] + 0.07)), grasp.yaw, OPEN)
-        yield from self._go(grip, grasp.yaw, OPEN)
-        yield from self._wait(grasp.yaw, CLOSED, 10)
+        yield from self._go(lambda: _at_height(grip(), max(over, grip()[2] + FUNNEL_M)), grasp.yaw, OPEN)
+        yield from self._go(lambda: self._through_funnel(grip()), grasp.yaw, OPEN)
+        closing = self.place
+        yield from self._hold(lambda: closing, grasp.yaw, CLOSED, 10)
 
     def _carry(self, body: int, grasp: Grasp, goal: Vector, obstacles: Vector) -> Generator[Vector, None, bool]:
         """Up, over, and down to where it is let go; whether it came along."""
@@ -133,9 +134,24 @@ class Hand:
         def over() -> Vector:
             return _at_height(self.place + goal - origin, carry)
 
-        for where in (lambda: _at_height(straight_up, carry), over, lambda: self.place + goal - origin):
+        def down() -> Vector:
+            return self._through_funnel(self.place + goal - origin)
+
+        for where in (lambda: _at_height(straight_up, carry), over, down):
             yield from self._go(where, grasp.yaw, CLOSED, stop=lost)
         return not lost()
+
+    def _let_go(self, body: int, grasp: Grasp) -> Iterator[Vector]:
+        """Open around the object, for it may hang on one finger, and away."""
+        height = self.place[2]
+        yield from self._hold(lambda: _at_height(self.data.xpos[body] + grasp.offset, height), grasp.yaw, OPEN, 10)
+        top = self.place + UP
+        yield from self._go(lambda: top, grasp.yaw, OPEN, patience=20)
+
+    def _through_funnel(self, place: Vector) -> Vector:
+        """`place`, or above it as long as the hand is beside it: else the fingers come down on the object."""
+        aside = np.linalg.norm((place - self.place)[:2])
+        return place + [0, 0, min(FUNNEL_M, 8.0 * max(0.0, aside - NEAR_M))]
 
     def _goal(self, relation: str, target: str, body: int) -> Vector:
         """Where the origin of `body` should be when it is let go."""
@@ -165,7 +181,7 @@ class Hand:
         gripper: float,
         *,
         stop: Callable[[], bool] = lambda: False,
-        patience: int = 60,
+        patience: int = 40,
     ) -> Iterator[Vector]:
         """Until there, until `stop`, or until `patience` actions did not lead there."""
         for _ in range(patience):
@@ -174,11 +190,10 @@ class Hand:
                 return
             yield _action(way, turn, gripper)
 
-    def _wait(self, yaw: float, gripper: float, actions: int) -> Iterator[Vector]:
-        """Stay where it is, while the fingers move."""
-        stay = self.place
+    def _hold(self, where: Callable[[], Vector], yaw: float, gripper: float, actions: int) -> Iterator[Vector]:
+        """Be there while the fingers move."""
         for _ in range(actions):
-            yield _action(stay - self.place, _rotation(_facing_down(yaw, self.turn) @ self.turn.T), gripper)
+            yield _action(where() - self.place, _rotation(_facing_down(yaw, self.turn) @ self.turn.T), gripper)
 
 
 def _action(way: Vector, turn: Vector, gripper: float) -> Vector:

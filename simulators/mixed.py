@@ -127,7 +127,8 @@ class Part:
         return self.env.step(action)
 
     def observe(self) -> Obs:
-        seen = {self.rename.get(name, name): x for name, x in self.env.observe().items()}
+        own: Obs = self.env.observe()
+        seen = {self.rename.get(name, name): x for name, x in own.items()}
         return {name: self._entry(name, array, seen) for name, array in self.spec.obs.items()}
 
     def picture(self) -> Tensor:

@@ -74,7 +74,8 @@ def draw(own: NDArray[Any], family: Family, generator: np.random.Generator) -> N
     if make is None:
         return own
     height, width, channels = own.shape
-    color = own[:: max(1, height // 64), :: max(1, width // 64), :3].mean(axis=(0, 1)) / (1 + contrast)  # (3,)
+    color = own[:: max(1, height // 64), :: max(1, width // 64), :3].mean(axis=(0, 1))  # (3,)
+    color *= min(1.0, 255 / ((1 + contrast) * max(color.max(), 1.0)))  # so that what is bright stays a pattern
     square = np.clip(color * (1 + contrast * make(generator)[..., None]), 0, 255).astype(
         np.uint8
     )  # (PIXELS, PIXELS, 3)

@@ -50,10 +50,10 @@ OOD: Mapping[str, Amounts] = {
         "light_shift": (0.5, 1.0),
         "lamps": (1, 1),
     },
-    "ood_camera": {"camera_shift": (0.03, 0.06), "camera_turn": (0.05, 0.1), "camera_zoom": (0.05, 0.12)},
+    "ood_camera": {"camera_shift": (0.03, 0.06), "camera_turn": (0.04, 0.08), "camera_zoom": (0.05, 0.12)},
     "ood_pose": {"object_shift": (0.03, 0.06), "object_turn": (0.45, 0.75)},
     "ood_dynamics": {
-        "friction": (0.4, 1.0),
+        "friction": (0.3, 0.5),  # more makes objects climb each other where stored states let them overlap
         "mass": (0.5, 1.5),
         "damping": (0.5, 1.5),
         "gain": (0.1, 0.25),
@@ -87,7 +87,7 @@ class Randomize:
     camera_zoom: Range | None = None  # ratio, of the field of view
     object_shift: Range | None = None  # m, of things that lie free
     object_turn: Range | None = None  # rad, around z
-    friction: Range | None = None  # ratio, of all contacts
+    friction: Range | None = None  # ratio, against sliding, of all contacts
     mass: Range | None = None  # ratio, of things
     damping: Range | None = None  # ratio, of all joints
     gain: Range | None = None  # ratio, of all actuators

@@ -85,12 +85,13 @@ class Over(Exception):  # noqa: N818  (it ends a demonstration that is not wante
 def _serve(wire: Wire, recipe: DemonstrableRecipe) -> None:
     """The child: build, then answer calls until the parent hangs up."""
     scene, error = _outcome(recipe.demonstrator)
-    wire.tell((None if scene is None else (scene.spec, getattr(scene, "source", "script")), error))
+    if scene is None:
+        wire.tell((None, error))
+        return
+    wire.tell(((scene.spec, getattr(scene, "source", "script")), None))
     try:
-        if error is None:
-            _obey(wire, scene)
+        _obey(wire, scene)
     except (EOFError, ConnectionError):
-        assert scene is not None
         scene.close()
 
 

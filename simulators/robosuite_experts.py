@@ -23,7 +23,9 @@ HOVER_M = 0.08  # above a cube, before and after it is held
 NEAR_M = 0.012  # of the tool to a cube's middle: close
 OVER_M = 0.006  # beside the vertical through a goal: come down
 PLACED_M = 0.008  # above where a cube would rest: let go
-SHUT_M = 0.004  # between closed fingers that hold nothing
+TURNED_M = 0.05  # a rad that the fingers have to turn counts like this way beside the cube
+CROWDED_M = 0.12  # between the middles of two cubes: fingers that open towards the other one would land on it
+ASIDE_M = 0.012  # the tool keeps away from it where it cannot turn
 FIELDS = {"kp", "damping_ratio", "output_max", "output_min"}  # of a controller that a script may drive
 
 
@@ -60,7 +62,11 @@ def stack(env: Any) -> NDArray[np.float32]:
     beside, above = np.linalg.norm(way[:2]), -way[2]
     if not hand.holds(env.cubeA):
         stands = beside < env.cubeB.size[0] and abs(above) < PLACED_M
-        return hand.move(hand.position + _up(HOVER_M), OPEN) if stands else hand.fetch(env.cubeA_body_id)
+        return (
+            hand.move(hand.position + _up(HOVER_M), OPEN)
+            if stands
+            else hand.fetch(env.cubeA_body_id, env.cubeB_body_id)
+        )
     if beside < OVER_M and above < PLACED_M:
         return hand.move(hand.position, OPEN)
     if beside > 3 * OVER_M and above < HOVER_M / 2:  # clear of the lower cube first
@@ -90,34 +96,38 @@ class _Hand:
     def holds(self, thing: Any) -> bool:
         return bool(self.env._check_grasp(gripper=self.robot.gripper, object_geoms=thing))
 
-    def fetch(self, body: int) -> NDArray[np.float32]:
-        """Come down over a cube with open fingers along its sides, and close them around it."""
-        goal = np.array(self.env.sim.data.body_xpos[body])
-        sides = np.array(self.env.sim.data.body_xmat[body]).reshape(3, 3)
-        beside = np.linalg.norm((goal - self.position)[:2])
-        if np.linalg.norm(goal - self.position) < NEAR_M:
-            return self.move(goal, CLOSE, sides)
-        height = float(np.clip(4 * (beside - OVER_M), 0, HOVER_M))  # a funnel over the cube
-        return self.move(goal + _up(height), OPEN, sides)
+    def fetch(self, body: int, beside: int | None = None) -> NDArray[np.float32]:
+        """Come down over a cube with open fingers, and close them around it; they keep clear of the cube `beside`."""
+        data = self.env.sim.data
+        goal, sides = np.array(data.body_xpos[body]), np.array(data.body_xmat[body]).reshape(3, 3)[:2, :2].T
+        spare = np.array(data.body_xpos[beside]) - goal if beside is not None else _up(1.0)
+        along = self.across[:2] / np.linalg.norm(self.across[:2])
+        if np.linalg.norm(spare[:2]) < CROWDED_M:
+            if self.controller.use_ori:
+                sides = sides[[np.abs(sides @ spare[:2]).argmin()]]
+            else:
+                goal[:2] -= ASIDE_M * np.sign(along @ spare[:2]) * along
+        turn = min((_angle(along, way) for side in sides for way in (side, -side)), key=abs)
+        way = goal - self.position
+        if np.linalg.norm(way) < NEAR_M:
+            return self.move(goal, CLOSE, turn)
+        off = np.linalg.norm(way[:2]) + (TURNED_M * abs(turn) if self.controller.use_ori else 0)
+        return self.move(goal + _up(np.clip(4 * (off - OVER_M), 0, HOVER_M)), OPEN, turn)  # a funnel over the cube
 
-    def move(self, goal: Vector, fingers: float, sides: Vector | None = None) -> NDArray[np.float32]:
-        """Towards `goal`, pointing down; the fingers turn to the nearest of a cube's `sides`."""
+    def move(self, goal: Vector, fingers: float, turn: float = 0.0) -> NDArray[np.float32]:
+        """Towards `goal`, pointing down, while the fingers `turn` about the vertical, rad."""
         parts = [goal - self.position]
         if self.controller.use_ori:
-            parts.append(self._turn(sides))
+            parts.append(np.cross(self.axes[:, 2], DOWN) + _up(turn))
         asked = np.concatenate(parts) / self.controller.output_max
         return np.append(asked, fingers).clip(-1, 1).astype(np.float32)
 
-    def _turn(self, sides: Vector | None) -> Vector:
-        """(3,) rad about the axes of the world."""
-        tilt = np.cross(self.axes[:, 2], DOWN)
-        if sides is None:
-            return tilt
-        angle = np.arctan2(sides[1, 0], sides[0, 0]) - np.arctan2(self.across[1], self.across[0])
-        quarter = np.pi / 2
-        return tilt + _up((angle + quarter / 2) % quarter - quarter / 2)
+
+def _angle(start: Vector, end: Vector) -> float:
+    """Rad from one direction in the plane to another."""
+    return float(np.arctan2(start[0] * end[1] - start[1] * end[0], start @ end))
 
 
-def _up(much: float) -> Vector:
+def _up(much: float | np.floating[Any]) -> Vector:
     """(3,) along or about the vertical."""
     return np.array([0.0, 0.0, much])

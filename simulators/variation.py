@@ -27,6 +27,7 @@ from simulators.randomize import AXES, Randomize
 
 ATTEMPTS = 30  # to find a free place for a thing; without one it stays where it was
 TOUCH_M, CLEAR_M = 0.002, 0.02  # closer than the first is a touch; nothing new comes closer than the second
+LARGEST = 256  # columns of a texture that is painted
 LEAN_M = 0.01  # that the center of mass may move from the middle of its support
 PLAIN = (0.5, 0.5, 0.5, 1.0)  # color of a geom that leaves it to its material
 PATTERN_AXIS = len(AXES)
@@ -43,7 +44,7 @@ class Variation:
         *,
         things: Sequence[str] = (),
         still: Sequence[str] = (),
-        idle: Sequence[float] | Vector = (),
+        idle: Sequence[float] | NDArray[Any] = (),
     ) -> None:
         import mujoco
 
@@ -53,9 +54,9 @@ class Variation:
         self.cameras = [i for i in range(model.ncam) if model.camera(i).name not in still]
         self.nominal = {name: getattr(model, name).copy() for name in CHANGED}
         self.headlight = {name: getattr(model.vis.headlight, name).copy() for name in ("ambient", "diffuse")}
-        self.textures = {} if r.family == "none" else {i: _pixels(model, i).copy() for i in self.roles.textures}
+        self.textures = {} if r.family == "none" else {i: _shrunk(model, i).copy() for i in self.roles.textures}
         self.shown: object = None  # stands for the pixels of the present textures
-        self.delay, self.idle = 0, np.array(idle, dtype=np.float32)
+        self.delay, self.idle = 0, np.array(idle, dtype=np.float64)
         self.queue = np.tile(self.idle, (int(r.amount("delay")[1]), 1))  # (most, A) actions that wait, oldest first
 
     def apply(self, seed: int, data: Any) -> None:
@@ -78,7 +79,7 @@ class Variation:
             _pixels(self.model, index)[:] = pixels
         self.seed, self.delay, self.shown = -1, 0, object()
 
-    def late(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+    def late(self, action: NDArray[Any]) -> NDArray[Any]:
         """The action (A,) that arrives now, when `action` is sent."""
         if not self.delay:
             return action
@@ -146,7 +147,11 @@ class Variation:
             array *= bright
         lamps = self._numbers("lamps")
         low, high = self.r.amount("lamps")
-        switched = lamps.permutation(model.nlight)[: lamps.integers(int(low), int(high) + 1)]
+        on = model.light_active.nonzero()[0]
+        free = (
+            lamps.permutation(model.nlight) if len(on) > 1 else lamps.permutation((1 - model.light_active).nonzero()[0])
+        )
+        switched = free[: lamps.integers(int(low), int(high) + 1)]
         model.light_active[switched] = 1 - model.light_active[switched]
 
     def _aim(self) -> None:
@@ -162,7 +167,7 @@ class Variation:
 
     def _weigh(self) -> None:
         model, roles = self.model, self.roles
-        model.geom_friction *= self._ratio("friction", self._numbers("friction"))
+        model.geom_friction[:, 0] *= self._ratio("friction", self._numbers("friction"))  # against sliding
         mass = self._numbers("mass")
         for body in roles.things:
             ratio, dofs = self._ratio("mass", mass), model.dof_bodyid == body
@@ -319,6 +324,20 @@ def _pixels(model: Any, texture: int) -> NDArray[np.uint8]:
     shape = [int(x[texture]) for x in (model.tex_height, model.tex_width, model.tex_nchannel)]
     first = int(model.tex_adr[texture])
     return model.tex_data[first : first + np.prod(shape)].reshape(shape)
+
+
+def _shrunk(model: Any, texture: int) -> NDArray[np.uint8]:
+    """The pixels of a texture, which has at most LARGEST columns from now on: painting and uploading are quick then."""
+    pixels = _pixels(model, texture)
+    factor = -(-pixels.shape[1] // LARGEST)
+    if factor > 1:
+        faces = 6 if pixels.shape[0] == 6 * pixels.shape[1] else 1
+        side, width = pixels.shape[0] // faces // factor, pixels.shape[1] // factor
+        blocks = pixels.reshape(faces, -1, *pixels.shape[1:])[:, : side * factor, : width * factor]
+        small = blocks.reshape(faces, side, factor, width, factor, -1).mean(axis=(2, 4))
+        model.tex_height[texture], model.tex_width[texture] = faces * side, width
+        _pixels(model, texture)[:] = small.reshape(faces * side, width, -1).round()
+    return _pixels(model, texture)
 
 
 def direction(generator: np.random.Generator) -> Vector:

@@ -6,7 +6,7 @@ An episode is written when it is over and wanted, so that nothing but whole demo
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,7 @@ class ExpertRecipe:
     folder: str  # of the dataset
     part: str | None = None  # of the log that it writes; null: it only replays what is there
     keep: Keep = "successes"
+    twice: bool = True
     max_steps: Count | None = None
 
     def build(self) -> Expert:
@@ -85,25 +86,33 @@ class Expert:
             pass
         except DemonstrationError as error:
             reason = str(error)
-        success = tape.success and not reason
-        kept = len(tape) > 0 and (success or self.r.keep == "all")
-        if kept:
-            self.log.write(tape.recording(Label(task=task, seed=seed, source=self.source)))
-        reason = "" if success else reason or tape.why_not()
-        return Attempt(task, seed, success, kept, len(tape), time.monotonic() - began, reason)
+        if not reason and not tape.success:
+            reason = tape.why_not()
+        label = Label(task=task, seed=seed, source=self.source)
+        recording = tape.recording(label) if len(tape) and (not reason or self.r.keep == "all") else None
+        if not reason and self.r.twice and not self._play(label, tape.action):
+            reason = "solved, and not again by the same actions from the same seed"
+        kept = recording is not None and (not reason or self.r.keep == "all")
+        if recording is not None and kept:
+            self.log.write(recording)
+        return Attempt(task, seed, not reason, kept, len(tape), time.monotonic() - began, reason)
 
     def replay(self, index: int) -> bool:
         """Whether episode `index` ends again as it did: same start, same actions."""
         self.recorded = self.recorded or EpisodeLog(Path(self.r.folder))
         label = self.recorded.label(index)
         recording = self.recorded.recording(index, pictures=False)
+        return self._play(label, recording.action) == bool(recording.success[-1])
+
+    def _play(self, label: Label, actions: Iterable[NDArray[np.float32]]) -> bool:
+        """Whether the task is solved by `actions`; nothing is rendered."""
         self.demonstrator.reset(label.task, label.initial_state, label.seed)
         success = False
-        for action in recording.action:
+        for action in actions:
             _, terminated, success = self.demonstrator.step(action)
             if terminated:
                 break
-        return success == bool(recording.success[-1])
+        return success
 
     def close(self) -> None:
         if self.log is not None:

@@ -19,8 +19,8 @@ SETTINGS, ATTEMPTS = "collection.json", "attempts.csv"
 COLUMNS = ("task", "seed", "success", "kept", "steps", "seconds", "reason")
 
 
-def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder of a new collection, or see that the one which is there has the same settings."""
+def claim(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Make the folder of a new collection, or see that the one which is there has the same settings; whether new."""
     mine = json.loads(json.dumps(settings))
     path = folder / SETTINGS
     if path.is_file():
@@ -31,7 +31,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
                 f"{folder} holds a collection with another {differs}; nothing was collected. Repeat its settings to "
                 f"continue it, or name another folder."
             )
-        return
+        return False
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
             f"{folder} is there and no collection of ours; nothing was collected or overwritten. Name a new folder."
@@ -40,6 +40,7 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     part = folder / f".{SETTINGS}"
     part.write_text(json.dumps(mine, indent=1))
     part.rename(path)
+    return True
 
 
 def attempts_in(folder: Path) -> list[Attempt]:

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import uuid
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -295,11 +296,11 @@ def _found(folder: Path, facts: Facts) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FACTS
     if not path.exists():
-        if any(folder.iterdir()) and not (folder / "log").is_dir():
+        if any(p.name not in (FACTS, "log") and not p.name.startswith(f".{FACTS}") for p in folder.iterdir()):
             raise DatasetError(f"{folder} holds other files; nothing was written. Name a new folder for the dataset.")
         rest = {"origin": facts.origin, "lacks": list(facts.lacks)}
         text = json.dumps({"format": FORMAT, "version": VERSION} | _plain(facts) | rest, indent=1)
-        part = folder / f".{FACTS}.{os.getpid()}"
+        part = folder / f".{FACTS}.{uuid.uuid4().hex}"
         part.write_text(text)
         try:
             os.link(part, path)  # whole or absent, and the first of several processes wins

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from embodied.data.decoding import decoding
 from embodied.data.extras import need
 from embodied.data.hdf5_layout import Layout, language_of, layout_of
 from embodied.data.recording import Damage, Facts, Label, Recording
@@ -86,7 +87,7 @@ class Hdf5Dataset:
 
     def recording(self, index: int, *, pictures: bool = True) -> Recording:
         demo = self.demos[index]
-        with self._opened(demo.file) as file, _decoding(self.name(index)):
+        with self._opened(demo.file) as file, decoding(self.name(index)):
             group = file["data"][demo.group]
             obs = {
                 name: demo.layout.read(group["obs"], name)
@@ -117,7 +118,7 @@ class Hdf5Dataset:
 
     def _index(self, file: Path) -> Layout:
         """The layout of one file, after its episodes were added."""
-        with self._opened(file) as opened, _decoding(file.name):
+        with self._opened(file) as opened, decoding(file.name):
             data = opened.get("data")
             names = sorted(data, key=_number) if isinstance(data, self.h5py.Group) else []
             if not names:
@@ -156,21 +157,10 @@ class Hdf5Dataset:
 
     @contextlib.contextmanager
     def _opened(self, path: Path) -> Generator[Any]:
-        try:
+        with decoding(path):
             file = self.h5py.File(path, "r")
-        except OSError as error:
-            raise DatasetError(f"{path} is truncated or no HDF5 file ({_one_line(error)}).") from None
         with file:
             yield file
-
-
-@contextlib.contextmanager
-def _decoding(name: str) -> Generator[None]:
-    """What h5py says of damaged bytes and missing parts, as our sentence."""
-    try:
-        yield
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise DatasetError(f"{name} does not decode ({_one_line(error)}).") from None
 
 
 def _facts(layout: Layout, tasks: list[str]) -> Facts:
@@ -201,7 +191,3 @@ def _check_alike(layouts: list[tuple[Path, Layout]]) -> None:
 def _number(name: str) -> tuple[int, str]:
     digits = re.search(r"(\d+)$", name)
     return (int(digits.group(1)) if digits else -1, name)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

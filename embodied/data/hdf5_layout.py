@@ -60,11 +60,11 @@ class Layout:
         rows = slice(-1, None) if last else slice(None)
         parts = [np.asarray(obs[key][rows]) for key in self.sources[name]]
         if not name.startswith(("rgb/", "depth/")):
-            return np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1).astype(np.float32)
+            return _float32(np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1))
         return self._picture(parts[0], name)
 
     def actions(self, theirs: NDArray[Any]) -> NDArray[np.float32]:
-        ours = theirs.astype(np.float32)
+        ours = _float32(theirs)
         ours[:, list(self.grippers)] *= -1
         return ours
 
@@ -73,7 +73,7 @@ class Layout:
             x = x[..., None]
         if self.kind == "libero":
             x = x[:, ::-1, ::-1] if self.upside_down else x[:, :, ::-1]
-        return np.ascontiguousarray(x if name.startswith("rgb/") else x.astype(np.float32))
+        return np.ascontiguousarray(x if name.startswith("rgb/") else _float32(x))
 
 
 def layout_of(data: Any, name: str) -> Layout:
@@ -122,6 +122,11 @@ def language_of(attrs: Mapping[str, Any], stem: str) -> str:
     if "problem_info" in attrs or stem.endswith("_demo"):
         return re.sub(r"^[A-Z_]+_SCENE\d+_", "", stem.removesuffix("_demo")).replace("_", " ")
     return ""
+
+
+def _float32(x: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is then named
+        return x.astype(np.float32)
 
 
 def _robomimic(obs: Any) -> dict[str, tuple[str, ...]]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from embodied.data import lerobot_format as form
+from embodied.data.decoding import decoding
 from embodied.data.extras import need
 from embodied.data.layout import fields_of
 from embodied.data.lerobot_files import Tables, picture_from_bytes
@@ -66,6 +67,10 @@ class LeRobotDataset:
         )
 
     def recording(self, index: int, *, pictures: bool = True) -> Recording:
+        with decoding(f"episode {self.name(index)}"):
+            return self._recording(index, pictures=pictures)
+
+    def _recording(self, index: int, *, pictures: bool) -> Recording:
         row, length = self.rows[index], int(self.lengths[index])
         chosen = {n: f for n, f in self.features.items() if pictures or not self.fields[n].is_picture}
         stored = [feature for feature in chosen.values() if not self._is_video(feature)]

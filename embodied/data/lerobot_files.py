@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.data import lerobot_format as form
+from embodied.data.decoding import decoding
 from embodied.data.extras import need
 from embodied.errors import DatasetError
 
@@ -51,7 +52,8 @@ class Tables:
         path = self.root / form.TASKS
         if not path.is_file():
             return []
-        columns = self._whole(path).to_pydict()
+        with decoding(path, self.pa.ArrowException):
+            columns = self.parquet.read_table(path).to_pydict()
         text = next((x for x in columns.values() if x and isinstance(x[0], str)), None)
         index = columns.get("task_index")
         if text is None or index is None or sorted(index) != list(range(len(index))):
@@ -65,9 +67,11 @@ class Tables:
             raise DatasetError(f"{self.root / form.EPISODES} has no parquet file; nothing was read.")
         rows: list[dict[str, Any]] = []
         for path in paths:
-            names = [name for name in self._opened(path).schema_arrow.names if not name.startswith("stats/")]
-            rows += self._whole(path, names).to_pylist()
-        return sorted(rows, key=lambda row: int(row["episode_index"]))
+            with decoding(path, self.pa.ArrowException):
+                file = self.parquet.ParquetFile(path)
+                names = [name for name in file.schema_arrow.names if not name.startswith("stats/")]
+                rows += sorted(file.read(names).to_pylist(), key=lambda row: int(row["episode_index"]))
+        return rows
 
     def read(self, row: Mapping[str, Any], names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Those of `names` that are there, of one episode: each (L,) or (L, D), inner dimensions flattened."""
@@ -80,33 +84,21 @@ class Tables:
             np.searchsorted(self.first, rows[0], "right") - 1, np.searchsorted(self.first, rows[-1], "right")
         )
         wanted = [name for name in names if name in self.file.schema_arrow.names]
-        try:
+        with decoding(path.relative_to(self.root), self.pa.ArrowException):
             table = self.file.read_row_groups(list(groups), columns=wanted)
-        except (OSError, self.pa.ArrowException) as error:
-            raise DatasetError(f"{path.relative_to(self.root)} does not decode ({_one_line(error)}).") from None
         table = table.slice(int(rows[0] - self.first[groups[0]]), length)
         return {name: self._values(table.column(name), name) for name in wanted}
 
     def _use(self, path: Path) -> None:
         if path == self.open_path:
             return
-        self.file, self.open_path = self._opened(path), None
-        sizes = [self.file.metadata.row_group(i).num_rows for i in range(self.file.num_row_groups)]
-        self.first = np.cumsum([0, *sizes])[:-1]
-        self.owner = self._whole(path, ["episode_index"]).column("episode_index").to_numpy()
+        self.open_path = None
+        with decoding(path.relative_to(self.root), self.pa.ArrowException):
+            self.file = self.parquet.ParquetFile(path)
+            sizes = [self.file.metadata.row_group(i).num_rows for i in range(self.file.num_row_groups)]
+            self.first = np.cumsum([0, *sizes])[:-1]
+            self.owner = self.file.read(["episode_index"]).column("episode_index").to_numpy()
         self.open_path = path
-
-    def _opened(self, path: Path) -> Any:
-        try:
-            return self.parquet.ParquetFile(path)
-        except (OSError, self.pa.ArrowException) as error:
-            raise DatasetError(f"{path} is not a readable parquet file ({_one_line(error)}).") from None
-
-    def _whole(self, path: Path, columns: list[str] | None = None) -> Any:
-        try:
-            return self._opened(path).read(columns)
-        except (OSError, self.pa.ArrowException) as error:
-            raise DatasetError(f"{path} is not a readable parquet file ({_one_line(error)}).") from None
 
     def _values(self, column: Any, name: str) -> NDArray[Any]:
         array = column.combine_chunks()
@@ -125,22 +117,15 @@ class Tables:
 
 def picture_from_bytes(item: Any, what: str) -> NDArray[np.uint8]:
     """(H, W, 3) of a picture that the data file itself holds."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not isinstance(item, dict) or not isinstance(item.get("bytes"), bytes):
         raise DatasetError(f"{what} names a file instead of holding the picture.")
-    try:
-        with Image.open(io.BytesIO(item["bytes"]), formats=PICTURES) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{what} does not decode ({_one_line(error)}).") from None
+    with decoding(what, Image.DecompressionBombError), Image.open(io.BytesIO(item["bytes"]), formats=PICTURES) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _objects(items: list[Any]) -> NDArray[Any]:
     values = np.empty(len(items), dtype=object)
     values[:] = items
     return values
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

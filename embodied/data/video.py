@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied.data.decoding import decoding
 from embodied.data.extras import need
 from embodied.errors import DatasetError
 
@@ -60,23 +61,20 @@ def read_pictures(path: Path, start: float, count: int, fps: float) -> NDArray[n
     av = need("av", "reading video")
     pictures: NDArray[np.uint8] | None = None
     found = np.zeros(count, dtype=bool)
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_count = 1
-            container.seek(max(0, int((start - 0.5 / fps) / stream.time_base)), stream=stream, backward=True)
-            for frame in container.decode(stream):
-                row = round((frame.time - start) * fps)
-                if row >= count:
-                    break
-                if row >= 0:
-                    picture = frame.to_ndarray(format="rgb24", interpolation=FAITHFUL)
-                    pictures = np.empty((count, *picture.shape), dtype=np.uint8) if pictures is None else pictures
-                    pictures[row], found[row] = picture, True
-                if found.all():
-                    break
-    except (av.FFmpegError, IndexError, OSError) as error:
-        raise DatasetError(f"{path} does not decode ({error}).") from None
+    with decoding(path, av.FFmpegError), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_count = 1
+        container.seek(max(0, int((start - 0.5 / fps) / stream.time_base)), stream=stream, backward=True)
+        for frame in container.decode(stream):
+            row = round((frame.time - start) * fps)
+            if row >= count:
+                break
+            if row >= 0:
+                picture = frame.to_ndarray(format="rgb24", interpolation=FAITHFUL)
+                pictures = np.empty((count, *picture.shape), dtype=np.uint8) if pictures is None else pictures
+                pictures[row], found[row] = picture, True
+            if found.all():
+                break
     if pictures is None or not found.all():
         raise DatasetError(f"{path} has no picture at {start + int(np.argmin(found)) / fps:.3f} s.")
     return pictures

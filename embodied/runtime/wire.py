@@ -5,6 +5,7 @@ arrays do not pass through the socket: they lie in shared memory, whose descript
 
     message: kind, length | payload            with descriptors attached to its first byte
     payload: sizes of the buffers in shared memory, then the value
+    a single byte has no payload: it stands where its length would, so that it is read at once
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor
 from embodied.runtime.memory import Memory, aligned
 
 HEADER = struct.Struct("<BQ")
-BYTES, PICKLED = 0, 1  # kinds
+BYTE, BYTES, PICKLED = 0, 1, 2  # kinds
 LARGE = 1 << 16  # bytes from which a buffer goes through shared memory
 MOST_DESCRIPTORS = 16  # of one message
 
@@ -42,12 +43,15 @@ class Wire:
 
     def tell(self, what: Any) -> None:
         """Send; OSError when nobody is there to read it."""
-        kind, payload, kept = (BYTES, what, ()) if isinstance(what, bytes) else (PICKLED, *_pickled(what))
-        message = HEADER.pack(kind, len(payload)) + payload
         self.socket.settimeout(self.patience_s)
+        if isinstance(what, bytes):
+            return self.socket.sendall(_framed(what))
+        payload, kept = _pickled(what)
+        message = HEADER.pack(PICKLED, len(payload)) + payload
         sent = socket.send_fds(self.socket, [message], [memory.fd for memory in kept]) if kept else 0
         if sent < len(message):
             self.socket.sendall(memoryview(message)[sent:])
+        return None
 
     def hear(self, timeout_s: float | None = None) -> Any:
         """What the other end says next. EOFError when it hung up; TimeoutError when it said nothing in time."""
@@ -58,6 +62,8 @@ class Wire:
             raise EOFError
         header += self._receive(HEADER.size - len(header), deadline)
         kind, length = HEADER.unpack(header)
+        if kind == BYTE:
+            return bytes((length,))
         payload = self._receive(length, deadline)
         return payload if kind == BYTES else _unpickled(payload, descriptors)
 
@@ -148,6 +154,12 @@ def _tensor(buffer: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     if not math.prod(shape):
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(buffer, dtype=dtype).view(shape)
+
+
+def _framed(what: bytes) -> bytes:
+    if len(what) == 1:
+        return HEADER.pack(BYTE, what[0])
+    return HEADER.pack(BYTES, len(what)) + what
 
 
 def _pickled(value: Any) -> tuple[bytes, list[Memory]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_several_parts_of_one_folder_are_one_dataset(tmp_path):
     for part in ("0", "1", "10", "2"):
         write(tmp_path, episode(int(part) + 1), part=part)
     assert EpisodeLog(tmp_path).lengths.tolist() == [1, 2, 3, 11]
+
+
+def test_writers_that_begin_at_the_same_moment_share_one_dataset(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        made = [pool.submit(write, tmp_path / "d", episode(2, seed=n), part=str(n)) for n in range(8)]
+        for future in made:
+            future.result()
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["dataset.json", "log"]
+    assert EpisodeLog(tmp_path / "d").lengths.tolist() == [2] * 8
 
 
 def test_a_part_has_one_writer_at_a_time(tmp_path):

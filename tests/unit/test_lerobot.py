@@ -252,7 +252,7 @@ def test_missing_and_truncated_files_damage_their_own_episodes(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     dataset = open_dataset(folder)
     assert set(damages(dataset)) == {"0", "1"}
-    assert "not a readable parquet file" in damages(dataset)["0"]
+    assert "file-000.parquet does not decode" in damages(dataset)["0"]
 
 
 def test_a_truncated_video_damages_the_episodes_it_no_longer_shows(tmp_path, monkeypatch):

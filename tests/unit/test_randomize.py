@@ -9,7 +9,8 @@ from embodied.compose import compose_recipe
 from embodied.environment import prepare
 from simulators.patterns import FAMILIES, PIXELS, draw
 from simulators.randomize import AXES, OOD, SETS, TRAIN, Randomize
-from simulators.variation import CHANGED, Variation, moved, turned
+from simulators.tabletop import Lens, Tabletop, TabletopRecipe
+from simulators.variation import CHANGED, Variation, _pixels, moved, turned
 
 prepare()
 mujoco: Any = pytest.importorskip("mujoco")
@@ -146,7 +147,7 @@ def test_a_factor_is_within_its_range_up_or_down(room):
     ratios = set()
     for seed in range(20):
         after, *_ = varied(room, seed, friction=(0.4, 1.0))
-        ratio = (after["geom_friction"] / model.geom_friction).ravel()
+        ratio = after["geom_friction"][:, 0] / model.geom_friction[:, 0]
         assert np.ptp(ratio) < 1e-9
         assert 1.4 <= max(ratio[0], 1 / ratio[0]) <= 2
         ratios.add(ratio[0] > 1)
@@ -174,14 +175,14 @@ def test_cameras_for_people_stay(room):
     assert np.array_equal(after["cam_pos"][people], model.cam_pos[people])
     assert 0.03 <= np.linalg.norm(after["cam_pos"][front] - model.cam_pos[front]) <= 0.06
     aligned = abs(after["cam_quat"][front] @ model.cam_quat[front])
-    assert 0.05 <= 2 * np.arccos(aligned) <= 0.1
+    assert 0.04 <= 2 * np.arccos(aligned) <= 0.08
     assert np.linalg.norm(after["cam_quat"][front]) == pytest.approx(1)
 
 
 def test_lamps_are_switched_turned_and_dimmed(room):
     model, _ = room
     after, *_ = varied(room, set="ood_light")
-    assert (after["light_active"] != model.light_active).sum() == 1
+    assert after["light_active"].tolist() == [1, 1]  # the last lamp is never switched off
     for lamp in range(2):
         cosine = after["light_dir"][lamp] @ model.light_dir[lamp] / np.linalg.norm(model.light_dir[lamp]) ** 2
         assert 0.45 - 1e-6 <= np.arccos(cosine) <= 0.9 + 1e-6
@@ -240,6 +241,17 @@ def test_an_out_of_distribution_set_changes_its_own_axis_only(room, name):
     assert differs == own[name]
 
 
+def test_large_textures_are_painted_small():
+    spec = mujoco.MjSpec.from_string(ROOM)
+    for texture, size in zip(spec.textures, (900, 300, 64), strict=True):
+        texture.width, texture.height = size, size
+    large = spec.compile()
+    plain = _pixels(large, 0).reshape(-1, 3).mean(axis=0)
+    Variation(large, Randomize(set="train"))
+    assert (large.tex_width.tolist(), large.tex_height.tolist()) == ([225, 150, 64], [225, 900, 384])
+    np.testing.assert_allclose(_pixels(large, 0).reshape(-1, 3).mean(axis=0), plain, atol=1)
+
+
 @pytest.mark.parametrize("family", ["train", "held_out"])
 @pytest.mark.parametrize("shape", [(80, 96, 3), (384, 64, 3), (32, 32, 4)])
 def test_a_pattern_fits_any_texture_and_keeps_its_mean_color(family, shape):
@@ -272,3 +284,51 @@ def test_a_range_with_its_ends_swapped_is_refused_and_a_field_replaces_that_of_t
     words = ["simulator=tabletop", "simulator.randomize.set=ood_texture", "simulator.randomize.light=[0,0.1]"]
     run = compose_recipe("train", words)
     assert run.simulator.randomize == Randomize(set="ood_texture", light=(0.0, 0.1))
+
+
+def tabletop(name="ood_all", lens=None):
+    r = TabletopRecipe(tasks=("push", "stack"), obs="rgb", image_size=48, processes=0, randomize=Randomize(set=name))
+    return Tabletop(r, lens)
+
+
+def played(scene, steps=6):
+    """Pictures, states and rewards under actions that are always the same."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 4)).astype(np.float32)
+    rewards = [scene.step(action)[0] for action in actions]
+    return rewards, {name: np.array(x) for name, x in scene.observe().items()}
+
+
+def same(first, second):
+    return first[0] == second[0] and all(np.array_equal(first[1][name], second[1][name]) for name in first[1])
+
+
+def test_a_randomized_scene_follows_from_its_seed_and_scenes_do_not_mix():
+    lens = Lens(tabletop().r)
+    one, other = tabletop(lens=lens), tabletop(lens=lens)  # one renderer draws both
+    runs = []
+    for seed in (1, 2, 1):
+        one.reset(1, -1, seed)
+        other.reset(1, -1, seed + 10)
+        other.observe()
+        runs.append(played(one))
+    assert same(runs[0], runs[2])
+    assert not same(runs[0], runs[1])
+    one.reset(0, 5, 1)
+    other.reset(0, 5, 2)  # the same initial state in another light
+    assert not np.array_equal(one.observe()["rgb/front"], other.observe()["rgb/front"])
+    lens.close()
+
+
+def test_a_restored_randomized_scene_goes_on_as_the_saved_one_did():
+    one, other = tabletop(), tabletop()
+    one.reset(1, -1, 1)
+    played(one, 2)
+    state = one.get_state()
+    expected = played(one)
+    other.reset(0, -1, 7)
+    other.set_state(state)
+    assert same(played(other), expected)
+    one.set_state(state)
+    assert same(played(one), expected)
+    one.close()
+    other.close()

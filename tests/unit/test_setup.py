@@ -25,9 +25,9 @@ def test_without_a_name_there_is_a_list(capsys):
 
 
 def test_an_unknown_name_and_an_unknown_setting_are_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match="no setup `robosuit15`; nothing was done. Did you mean `robosuite15`"):
+    with pytest.raises(ConfigError, match=r"no setup `robosuit15`; nothing was done\. Did you mean `robosuite15`"):
         setup.main(["robosuit15"])
-    with pytest.raises(ConfigError, match="no setting `agian`; nothing was started. Did you mean `again`"):
+    with pytest.raises(ConfigError, match=r"no setting `agian`; nothing was started\. Did you mean `again`"):
         setup.main(["robosuite15", "agian=true"])
 
 

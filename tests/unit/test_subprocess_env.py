@@ -6,6 +6,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ class DyingResetsRecipe:
     how: str = "exit"
 
     def build(self):
-        env = CountingRecipe(num_envs=self.num_envs).build()
+        env: Any = CountingRecipe(num_envs=self.num_envs).build()
         for single in env.envs:
             single.reset = partial(self.reset, single, single.reset)
         return env

@@ -113,7 +113,7 @@ def test_silence_and_hanging_up_are_told_apart(ends):
 
 
 def test_a_message_that_stops_in_the_middle_is_not_waited_for(ends):
-    ends[0].socket.sendall(b"\x00\x05")
+    ends[0].socket.sendall(b"\x01\x05")
     with pytest.raises(TimeoutError):
         ends[1].hear(0.05)
 
