@@ -8,7 +8,6 @@ often it was interrupted.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from embodied.collecting.crew import Crew, Schedule
-from embodied.collecting.expert import ExpertRecipe, Keep, check_demonstrable, tidy
-from embodied.collecting.folder import append, attempts_in, claim
+from embodied.collecting.expert import Attempt, ExpertRecipe, Keep, demonstrable, facts_of, tidy
+from embodied.collecting.folder import append, attempts_in, check, create
 from embodied.collecting.report import Progress, replayed, summary
 from embodied.compose import compose_recipe, override
 from embodied.config import Count, Natural, from_dict, recipe, to_dict
 from embodied.data.episode_log import EpisodeLog
-from embodied.errors import ConfigError, EmbodiedError
-from embodied.interfaces import EnvRecipe
+from embodied.errors import ConfigError
+from embodied.interfaces import DemonstrableRecipe, EnvRecipe
 from embodied.run_folder import locked
 
 FREE = ("episodes", "processes", "verify", "max_failures", "out")  # may differ when a collection is continued
@@ -61,7 +60,7 @@ class Collection:
     max_failures: Count = 50  # in a row, of one task; then the collection ends
 
     def __post_init__(self) -> None:
-        check_demonstrable(self.simulator)
+        demonstrable(self.simulator)
 
 
 @dataclass(slots=True)
@@ -92,20 +91,18 @@ def main(argv: list[str]) -> int:
 
 def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
     """Collect to the end, anew or where an earlier collection stopped; 0 when complete."""
-    is_new = claim(folder, {key: x for key, x in to_dict(c).items() if key not in FREE})
+    simulator = demonstrable(c.simulator)
+    settings = {key: x for key, x in to_dict(c).items() if key not in FREE}
+    is_new = check(folder, settings)
     with ExitStack() as stack:
-        stack.enter_context(locked(folder))
-        tidy(folder)
-        earlier = attempts_in(folder)
+        earlier = [] if is_new else _earlier(c, folder, stack)
         kept = sum(attempt.kept for attempt in earlier)
-        if kept >= c.episodes:
-            raise ConfigError(
-                f"{folder} already holds {kept} episodes; nothing was collected. Ask for more with episodes=..., or "
-                f"name another folder."
-            )
         print(f"{folder}: {kept} of {c.episodes} episodes are there; starting the simulator", flush=True)
-        crew = _crew(c, folder, is_new=is_new)
+        crew = Crew(experts(simulator, folder, c))
         stack.callback(crew.close)
+        if is_new:
+            create(folder, settings, facts_of(simulator, crew.spec))
+            stack.enter_context(locked(folder))
         schedule = Schedule(c.episodes, len(crew.spec.tasks), c.seed, earlier)
         early = collect(c, folder, crew, schedule)
         again = None if early else verify(crew, folder, c.verify)
@@ -114,14 +111,18 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
     return 130 if early == INTERRUPTED else int(bool(early))
 
 
-def _crew(c: Collection, folder: Path, *, is_new: bool) -> Crew:
-    """What cannot begin leaves no folder behind."""
-    try:
-        return Crew(experts(c.simulator, folder, c))
-    except EmbodiedError:
-        if is_new:
-            shutil.rmtree(folder)
-        raise
+def _earlier(c: Collection, folder: Path, stack: ExitStack) -> list[Attempt]:
+    """What was tried in this folder before, now that nobody else writes there."""
+    stack.enter_context(locked(folder))
+    tidy(folder)
+    earlier = attempts_in(folder)
+    kept = sum(attempt.kept for attempt in earlier)
+    if kept >= c.episodes:
+        raise ConfigError(
+            f"{folder} already holds {kept} episodes; nothing was collected. Ask for more with episodes=..., or name "
+            f"another folder."
+        )
+    return earlier
 
 
 def collect(c: Collection, folder: Path, crew: Crew, schedule: Schedule) -> str:
@@ -134,7 +135,7 @@ def collect(c: Collection, folder: Path, crew: Crew, schedule: Schedule) -> str:
             if not early:
                 crew.start(schedule)
             if crew.is_idle:
-                return early
+                return early if schedule.done < c.episodes else ""
             for place in crew.wait(0.2):
                 attempt = crew.take(place, schedule)
                 if attempt is None:
@@ -148,7 +149,9 @@ def collect(c: Collection, folder: Path, crew: Crew, schedule: Schedule) -> str:
             progress.show(schedule.done, schedule.successes, schedule.tries)
 
 
-def experts(simulator: Any, folder: Path, c: Collection | None, processes: int = 1) -> list[ExpertRecipe]:
+def experts(
+    simulator: DemonstrableRecipe, folder: Path, c: Collection | None, processes: int = 1
+) -> list[ExpertRecipe]:
     """One for each process; without a collection they only replay."""
     if c is None:
         return [ExpertRecipe(simulator=simulator, folder=str(folder))] * processes
@@ -176,8 +179,7 @@ def replay(words: list[str]) -> int:
             f"{folder} holds {len(log)} episodes and was {'' if log.facts.simulator else 'not '}made by one of our "
             f"simulators; nothing was played. Name a folder that `embodied collect` filled."
         )
-    simulator = from_dict(dict(log.facts.simulator))
-    check_demonstrable(simulator)
+    simulator = demonstrable(from_dict(dict(log.facts.simulator)))
     count = min(settings["episodes"] or len(log), len(log))
     crew = Crew(experts(simulator, folder, None, min(settings["processes"], count)))
     try:

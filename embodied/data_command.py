@@ -38,7 +38,7 @@ Datasets are only read. An episode that is damaged or contradicts itself is left
       out=FILE.json   also write all of them there
   convert PATH        write it anew in another format
       to=lerobot      LeRobot v3: parquet and mp4 (H.264, lossy); numbers stay exact. to=log: ours, lossless
-      out=FOLDER      null: beside PATH, with the format's name at the end
+      out=FOLDER      left out: beside PATH, with the format's name at the end
   merge PATH PATH ... one dataset of several, of the same robot, actions and cameras; task lists are united
       out=FOLDER      needed
       to=log          or lerobot
@@ -106,6 +106,7 @@ def stats(paths: list[Path], settings: dict[str, str]) -> int:
         _print_statistics(path, collected[str(path)])
     if "out" in settings:
         plain = {path: as_lists(summaries) for path, summaries in collected.items()}
+        Path(settings["out"]).parent.mkdir(parents=True, exist_ok=True)
         Path(settings["out"]).write_text(json.dumps(plain if len(paths) > 1 else plain[str(paths[0])], indent=1))
         print(f"written to {settings['out']}")
     return 0
@@ -117,7 +118,8 @@ def convert_command(paths: list[Path], settings: dict[str, str]) -> int:
     if "to" not in settings:
         raise ConfigError("say which format is wanted: to=lerobot or to=log; nothing was written.")
     to = _format(settings)
-    out = Path(settings.get("out") or paths[0].with_name(f"{paths[0].stem}-{to}"))
+    source = paths[0].resolve()
+    out = Path(settings["out"]) if "out" in settings else source.with_name(f"{source.stem}-{to}")
     return _write([open_dataset(paths[0])], to, out)
 
 

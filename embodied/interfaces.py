@@ -60,7 +60,7 @@ class Env(Protocol):
         """Begin a new episode wherever `mask` (N,) is true, as `start` says; blocks until those are ready.
 
         Two environments with the same task and the same `initial_state` (or, where that is -1, the same `seed`) begin
-        in the same state. What is randomized beyond the state (colors, lights, friction) follows from the seed.
+        in the same state. What a recipe randomizes on top (looks, places, friction) follows from the seed.
         """
         ...
 

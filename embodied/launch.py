@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -41,9 +40,7 @@ class Interrupt:
     def __call__(self, *_: object) -> None:
         if self.asked:
             os.write(1, b"\x1b[?25hstopped at once; the last checkpoint is kept\n")  # and show the cursor again
-            for child in multiprocessing.active_children():
-                child.kill()
-            os._exit(130)  # waiting for threads and stages would not be at once
+            os._exit(130)  # waiting for threads and stages would not be at once; processes end with this one
         self.asked = True
         os.write(1, b"\nstopping after this iteration; again to stop at once\n")
 

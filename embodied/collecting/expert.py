@@ -53,21 +53,17 @@ class ExpertRecipe:
     max_steps: Count | None = None
 
     def build(self) -> Expert:
-        demonstrator = self.simulator.demonstrator()
-        log = None
-        if self.part is not None:
-            log = LogWriter(Path(self.folder), facts_of(self.simulator, demonstrator.spec), part=self.part)
-            discard_unfinished(log)
-        return Expert(self, demonstrator, log)
+        return Expert(self, self.simulator.demonstrator())
 
 
 class Expert:
     """expert.attempt(task, seed), expert.replay(index)"""
 
-    def __init__(self, r: ExpertRecipe, demonstrator: Demonstrator, log: LogWriter | None) -> None:
-        self.r, self.demonstrator, self.log = r, demonstrator, log
+    def __init__(self, r: ExpertRecipe, demonstrator: Demonstrator) -> None:
+        self.r, self.demonstrator = r, demonstrator
         self.source = str(getattr(demonstrator, "source", "script"))
         self.limit = r.max_steps or LIMIT * (demonstrator.spec.max_steps or UNLIMITED // LIMIT)
+        self.log: LogWriter | None = None  # opened at the first attempt
         self.recorded: EpisodeLog | None = None  # opened when something is replayed
 
     def spec(self) -> Spec:
@@ -75,7 +71,6 @@ class Expert:
 
     def attempt(self, task: int, seed: int) -> Attempt:
         """Play one episode, and write it if it is wanted."""
-        assert self.log is not None
         began = time.monotonic()
         self.demonstrator.reset(task, -1, seed)
         tape = Tape(self.demonstrator, self.limit)
@@ -94,7 +89,7 @@ class Expert:
             reason = "solved, and not again by the same actions from the same seed"
         kept = recording is not None and (not reason or self.r.keep == "all")
         if recording is not None and kept:
-            self.log.write(recording)
+            self._log().write(recording)
         return Attempt(task, seed, not reason, kept, len(tape), time.monotonic() - began, reason)
 
     def replay(self, index: int) -> bool:
@@ -113,6 +108,15 @@ class Expert:
             if terminated:
                 break
         return success
+
+    def _log(self) -> LogWriter:
+        """Its own part, without what was unfinished when an earlier process died."""
+        if self.log is None:
+            assert self.r.part is not None
+            facts = facts_of(self.r.simulator, self.demonstrator.spec)
+            self.log = LogWriter(Path(self.r.folder), facts, part=self.r.part)
+            discard_unfinished(self.log)
+        return self.log
 
     def close(self) -> None:
         if self.log is not None:
@@ -196,9 +200,10 @@ def tidy(folder: Path) -> None:
             discard_unfinished(log)
 
 
-def check_demonstrable(simulator: object) -> None:
+def demonstrable(simulator: object) -> DemonstrableRecipe:
     if not isinstance(simulator, DemonstrableRecipe):
         raise ConfigError(
             f"{type(simulator).__name__} has no planner or scripted expert; nothing was collected. Choose a simulator "
             f"that can show its tasks: reach, tabletop, maniskill, robosuite or libero."
         )
+    return simulator

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from embodied.collecting.expert import Attempt
-from embodied.data.episode_log import ANY_NUMBER, FACTS, EpisodeLog
+from embodied.data.episode_log import ANY_NUMBER, EpisodeLog, LogWriter
+from embodied.data.recording import Facts
 from embodied.errors import ConfigError
 
 SETTINGS, ATTEMPTS = "collection.json", "attempts.csv"
 COLUMNS = ("task", "seed", "success", "kept", "steps", "seconds", "reason")
 
 
-def claim(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Make the folder of a new collection, or see that the one which is there has the same settings; whether new."""
-    mine = json.loads(json.dumps(settings))
+def check(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a new collection can begin in `folder`; false where an unfinished one with the same settings is."""
     path = folder / SETTINGS
     if path.is_file():
-        theirs = json.loads(path.read_text())
-        differs = _difference(mine, theirs)
+        differs = _difference(_plain(settings), json.loads(path.read_text()))
         if differs:
             raise ConfigError(
                 f"{folder} holds a collection with another {differs}; nothing was collected. Repeat its settings to "
@@ -36,19 +35,21 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> bool:
         raise ConfigError(
             f"{folder} is there and no collection of ours; nothing was collected or overwritten. Name a new folder."
         )
-    (folder / "log").mkdir(parents=True)
-    part = folder / f".{SETTINGS}"
-    part.write_text(json.dumps(mine, indent=1))
-    part.rename(path)
     return True
+
+
+def create(folder: Path, settings: Mapping[str, Any], facts: Facts) -> None:
+    """A dataset without episodes, and what its collection was asked for."""
+    LogWriter(folder, facts).close()
+    part = folder / f".{SETTINGS}"
+    part.write_text(json.dumps(_plain(settings), indent=1))
+    part.rename(folder / SETTINGS)
 
 
 def attempts_in(folder: Path) -> list[Attempt]:
     """Everything that was tried: what is kept by the log itself, the rest by the table beside it."""
     table = {(attempt.task, attempt.seed): attempt for attempt in _read(folder / ATTEMPTS)}
     found = [attempt for attempt in table.values() if not attempt.kept]
-    if not (folder / FACTS).is_file():
-        return found
     log = EpisodeLog(folder)
     for index in range(len(log)):
         label, steps = log.label(index), int(log.lengths[index])
@@ -74,6 +75,11 @@ def append(folder: Path, a: Attempt) -> None:
             writer.writerow(COLUMNS)
         reason = " ".join(a.reason.split())
         writer.writerow([a.task, a.seed, a.success, a.kept, a.steps, f"{a.seconds:.3f}", reason])
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(settings))
 
 
 def _difference(mine: dict[str, Any], theirs: dict[str, Any], path: str = "") -> str:

@@ -38,6 +38,9 @@ def convert(
     """Write all episodes of `datasets` to `out`; how many, and what was left out. `progress` is called for each."""
     facts, tasks = joined(datasets)
     check_absent(out)
+    for dataset in datasets:
+        if out.resolve().is_relative_to(dataset.path.resolve()):
+            raise DatasetError(f"{out} lies in {dataset.path}, which is only read; nothing was written.")
     written, left_out = 0, list[Damage]()
     try:
         with LeRobotWriter(out, facts) if to == "lerobot" else _WholeLog(out, facts) as writer:

@@ -157,6 +157,8 @@ def test_an_existing_folder_and_a_dataset_without_a_usable_episode_are_refused(t
     path = write(tmp_path / "d", spoilt(3, 0))
     assert run(["data", "convert", path, "to=log", f"out={tmp_path}"]) == 1
     assert "is already there" in capsys.readouterr().err
+    assert run(["data", "convert", path, "to=log", f"out={path}/copy"]) == 1
+    assert "which is only read" in capsys.readouterr().err
     assert run(["data", "convert", path, "to=log", f"out={tmp_path / 'x'}"]) == 1
     assert "none of 1 episodes can be used" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d"]

@@ -286,7 +286,7 @@ def test_a_range_with_its_ends_swapped_is_refused_and_a_field_replaces_that_of_t
     assert run.simulator.randomize == Randomize(set="ood_texture", light=(0.0, 0.1))
 
 
-def tabletop(name="ood_all", lens=None):
+def tabletop(name: Any = "ood_all", lens=None):
     r = TabletopRecipe(tasks=("push", "stack"), obs="rgb", image_size=48, processes=0, randomize=Randomize(set=name))
     return Tabletop(r, lens)
 
