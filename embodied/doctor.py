@@ -176,7 +176,7 @@ def _machine() -> list[Check]:
         room("memory", memory, 4, "train with fewer `processes` and environments", cores),
         room("free disk", shutil.disk_usage(".").free / GIB, 5, "remove old folders under runs/"),
     ]
-    if Path("/dev/shm").is_dir():
+    if Path("/dev/shm").is_dir() and util.find_spec("ray"):  # our own processes share memory that has no size limit
         rows.append(room("/dev/shm", shutil.disk_usage("/dev/shm").total / GIB, 1, "docker run --shm-size=8g ..."))
     return rows
 

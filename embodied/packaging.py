@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 from embodied.errors import PackageError
 
@@ -21,12 +21,17 @@ def check_packages() -> None:
             )
 
 
-def need(module: str, *, extra: str) -> ModuleType:
+def need(module: str, *, extra: str) -> Any:
     """Import `module`, or say which extra of ours brings it."""
+    install = f'Install it with: pip install -c constraints.txt -e ".[{extra}]"'
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise PackageError(
-            f"`{module}` was asked for and {error.name} is not installed; nothing was started. "
-            f'Install it with: pip install -c constraints.txt -e ".[{extra}]"'
+            f"`{module}` was asked for and {error.name} is not installed; nothing was started. {install}"
+        ) from None
+    except ImportError as error:
+        raise PackageError(
+            f"`{module}` was asked for, and the one that is installed does not fit the others ({error}); nothing was "
+            f"started. {install}"
         ) from None

@@ -86,6 +86,7 @@ class Hand:
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.data, self.model = scene, scene.data, scene.model
+        self.base = scene.data.body(scene.env.robots[0].robot_model.root_body).xpos.copy()
 
     @property
     def place(self) -> Vector:
@@ -99,8 +100,9 @@ class Hand:
         """Actions (7,), +1 opens, that put `thing` in or on `target`; what slips is taken again."""
         body = self.scene.env.obj_body_id[thing]
         for _ in range(ATTEMPTS):
-            obstacles = self._obstacles(thing)
-            grasp = plan(self._points(body), self.data.xpos[body].copy(), obstacles, self._yaw())
+            obstacles, origin = self._obstacles(thing), self.data.xpos[body].copy()
+            goal = self._goal(relation, target, body)
+            grasp = plan(self._points(body), origin, obstacles, self._yaw(), self.base, goal - origin)
             yield from self._take(body, grasp, obstacles)
             held = yield from self._carry(body, grasp, self._goal(relation, target, body), obstacles)
             yield from self._let_go(body, grasp)
@@ -142,11 +144,12 @@ class Hand:
         return not lost()
 
     def _let_go(self, body: int, grasp: Grasp) -> Iterator[Vector]:
-        """Open around the object, for it may hang on one finger, and away."""
-        height = self.place[2]
-        yield from self._hold(lambda: _at_height(self.data.xpos[body] + grasp.offset, height), grasp.yaw, OPEN, 10)
-        top = self.place + UP
-        yield from self._go(lambda: top, grasp.yaw, OPEN, patience=20)
+        """Open around the object, set down what hangs on a finger, and away."""
+        stay, height = self.place, self.data.xpos[body][2]
+        yield from self._hold(lambda: stay, grasp.yaw, OPEN, 10)
+        if self.data.xpos[body][2] > height - FALL_M:
+            yield from self._go(lambda: stay - UP, grasp.yaw, OPEN, patience=15)
+        yield from self._go(lambda: stay + UP, grasp.yaw, OPEN, patience=20)
 
     def _through_funnel(self, place: Vector) -> Vector:
         """`place`, or above it as long as the hand is beside it: else the fingers come down on the object."""

@@ -19,6 +19,7 @@ RIM_DEPTH = 0.018  # below a rim
 LOWEST = 0.008  # of the grip above what the object stands on
 ROOM = 0.03  # to the neighbors; more is not better
 SPACING = 0.02  # between the points that stand for a shape
+REACH = 0.65  # of the grip from the arm's base, without stretching
 NEIGHBORHOOD = 0.25  # beyond it nothing is in the way
 Points = NDArray[np.float64]
 
@@ -57,11 +58,19 @@ def _open_hand() -> Points:
 HAND = _open_hand()
 
 
-def plan(points: Points, origin: Points, neighbors: Points, yaw: float) -> Grasp:
-    """The best grasp of an object of `points` (P, 3), near the gripper's present `yaw`."""
+def plan(points: Points, origin: Points, neighbors: Points, yaw: float, base: Points, move: Points) -> Grasp:
+    """The best grasp of an object of `points` (P, 3) that is to `move` (3,), near the gripper's present `yaw`.
+
+    At `base` stands the arm, which is weak and slow where it is nearly straight.
+    """
     near = neighbors[np.linalg.norm((neighbors - origin)[:, :2], axis=1) < NEIGHBORHOOD]
-    scored = [(_score(grip, angle, near, yaw), grip, angle) for grip, angle in _candidates(points)]
-    _, grip, angle = max(scored, key=lambda one: one[0])
+
+    def score(grip: Points, angle: float) -> float:
+        turn = 0.005 * abs(wrapped(angle - yaw))
+        stretch = max(np.linalg.norm((place - base)[:2]) for place in (grip, grip + move))
+        return min(_room(grip, angle, near), ROOM) - turn - 0.5 * max(0.0, float(stretch) - REACH)
+
+    grip, angle = max(_candidates(points), key=lambda candidate: score(*candidate))
     return Grasp(grip - origin, angle)
 
 
@@ -82,11 +91,11 @@ def _candidates(points: Points) -> Iterator[tuple[Points, float]]:
             yield np.array([*(center + radius * _line(angle)), top - RIM_DEPTH]), float(angle)
 
 
-def _score(grip: Points, angle: float, neighbors: Points, yaw: float) -> float:
+def _room(grip: Points, angle: float, neighbors: Points) -> float:
+    """Between the open hand and the nearest neighbor."""
     along, across = _line(angle), _line(angle + np.pi / 2)
     hand = grip + HAND @ np.array([[*along, 0], [*across, 0], [0, 0, 1]])  # (H, 3)
-    apart = np.linalg.norm(hand[:, None] - neighbors, axis=2).min(initial=1.0)
-    return float(min(apart, ROOM) - 0.005 * abs(wrapped(angle - yaw)))
+    return float(np.linalg.norm(hand[:, None] - neighbors, axis=2).min(initial=1.0))
 
 
 def _line(angle: float) -> Points:

@@ -14,6 +14,7 @@ scene names as such: their colors have names in instructions, so only their brig
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from simulators.randomize import AXES, Randomize
 
 ATTEMPTS = 30  # to find a free place for a thing; without one it stays where it was
 TOUCH_M, CLEAR_M = 0.002, 0.02  # closer than the first is a touch; nothing new comes closer than the second
+REMEMBERED = 8  # episodes whose changes need not be drawn again
 LARGEST = 256  # columns of a texture that is painted
 LEAN_M = 0.01  # that the center of mass may move from the middle of its support
 PLAIN = (0.5, 0.5, 0.5, 1.0)  # color of a geom that leaves it to its material
@@ -52,9 +54,10 @@ class Variation:
         self.model, self.r, self.seed = model, r, -1
         self.roles = _Roles(mujoco, model, things)
         self.cameras = [i for i in range(model.ncam) if model.camera(i).name not in still]
-        self.nominal = {name: getattr(model, name).copy() for name in CHANGED}
-        self.headlight = {name: getattr(model.vis.headlight, name).copy() for name in ("ambient", "diffuse")}
         self.textures = {} if r.family == "none" else {i: _shrunk(model, i).copy() for i in self.roles.textures}
+        self.parts = self._parts()
+        self.nominal = [part[rows].copy() for part, rows in self.parts]
+        self.drawn: OrderedDict[int, list[NDArray[Any]]] = OrderedDict()  # by seed: scenes may take turns in a model
         self.shown: object = None  # stands for the pixels of the present textures
         self.delay, self.idle = 0, np.array(idle, dtype=np.float64)
         self.queue = np.tile(self.idle, (int(r.amount("delay")[1]), 1))  # (most, A) actions that wait, oldest first
@@ -71,12 +74,7 @@ class Variation:
         """The model as it was built."""
         if self.seed < 0:
             return
-        for name, rows in self._rows().items():
-            getattr(self.model, name)[rows] = self.nominal[name][rows]
-        for name, value in self.headlight.items():
-            getattr(self.model.vis.headlight, name)[:] = value
-        for index, pixels in self.textures.items():
-            _pixels(self.model, index)[:] = pixels
+        self._write(self.nominal)
         self.seed, self.delay, self.shown = -1, 0, object()
 
     def late(self, action: NDArray[Any]) -> NDArray[Any]:
@@ -107,16 +105,34 @@ class Variation:
     def _change(self, seed: int) -> None:
         if seed == self.seed:
             return
-        self.restore()
         if seed < 0:
+            self.restore()
             return
         self.seed, self.shown = seed, object()
+        low, high = self.r.amount("delay")
+        self.delay = int(self._numbers("delay").integers(int(low), int(high) + 1))
+        if seed in self.drawn:
+            self._write(self.drawn[seed])
+            return
+        self._write(self.nominal)
         self._color()
         self._light()
         self._aim()
         self._weigh()
-        low, high = self.r.amount("delay")
-        self.delay = int(self._numbers("delay").integers(int(low), int(high) + 1))
+        self.drawn[seed] = [part[rows].copy() for part, rows in self.parts]
+        if len(self.drawn) > REMEMBERED:
+            self.drawn.popitem(last=False)
+
+    def _parts(self) -> list[tuple[NDArray[Any], Any]]:
+        """Whatever is written, and its rows: of colors only our own, as simulators write others themselves."""
+        headlight = self.model.vis.headlight
+        whole = [getattr(self.model, name) for name in CHANGED if name != "geom_rgba"]
+        whole += [headlight.ambient, headlight.diffuse, *(_pixels(self.model, index) for index in self.textures)]
+        return [(self.model.geom_rgba, self.roles.stage_geoms), *((part, slice(None)) for part in whole)]
+
+    def _write(self, values: list[NDArray[Any]]) -> None:
+        for (part, rows), value in zip(self.parts, values, strict=True):
+            part[rows] = value
 
     def _numbers(self, axis: str) -> np.random.Generator:
         index = AXES.index(axis) if axis in AXES else PATTERN_AXIS
@@ -246,11 +262,6 @@ class Variation:
                 set(pairs[touched, 1].tolist()), set(pairs[near, 1].tolist()), float(np.linalg.norm(aside))
             )
         return found
-
-    def _rows(self) -> dict[str, Any]:
-        """What is written, by field: of colors only what is ours, as simulators write others themselves."""
-        rows: dict[str, Any] = dict.fromkeys(CHANGED, slice(None))
-        return rows | {"geom_rgba": self.roles.stage_geoms}
 
 
 CHANGED = (

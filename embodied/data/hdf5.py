@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from embodied.data.decoding import decoding
-from embodied.data.extras import need
 from embodied.data.hdf5_layout import Layout, language_of, layout_of
 from embodied.data.recording import Damage, Facts, Label, Recording
 from embodied.errors import DatasetError
+from embodied.packaging import need
 from embodied.types import Array, Spec
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -57,7 +57,7 @@ class Hdf5Dataset:
     """Opening reads attributes and shapes; one episode per file is looked into for the order of its observations."""
 
     def __init__(self, path: Path) -> None:
-        self.h5py = need("h5py", "reading HDF5 demonstrations")
+        self.h5py = need("h5py", extra="data")
         self.path = Path(path)
         self.demos: list[_Demo] = []
         self.damaged: list[Damage] = []

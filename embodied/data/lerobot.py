@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from embodied.data import lerobot_format as form
 from embodied.data.decoding import decoding
-from embodied.data.extras import need
 from embodied.data.layout import fields_of
 from embodied.data.lerobot_files import Tables, picture_from_bytes
 from embodied.data.recording import Damage, Facts, Label, Recording
 from embodied.data.video import read_pictures
 from embodied.errors import DatasetError
+from embodied.packaging import need
 from embodied.spec import spec_from
 from embodied.types import Array, Spec
 
@@ -32,7 +32,7 @@ class LeRobotDataset:
     """Episodes of a LeRobot dataset; opening reads the metadata alone."""
 
     def __init__(self, folder: Path) -> None:
-        need("pyarrow", "reading a LeRobot dataset")
+        need("pyarrow", extra="data")
         self.path = Path(folder)
         self.info = _read_info(self.path)
         self.tables = Tables(self.path, str(self.info["data_path"]))

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.data import lerobot_format as form
-from embodied.data.extras import need
 from embodied.data.layout import Field, fields_of
 from embodied.data.recording import Facts, Recording
 from embodied.data.statistics import Counted, Summary, count, summarize
 from embodied.data.video import VideoWriter, video_facts
 from embodied.errors import DatasetError
+from embodied.packaging import need
 from embodied.spec import spec_facts
 
 
@@ -30,8 +30,8 @@ class LeRobotWriter:
     """
 
     def __init__(self, folder: Path, facts: Facts) -> None:
-        self.pa, self.parquet = need("pyarrow", "writing a LeRobot dataset"), need("pyarrow.parquet", "writing it")
-        need("av", "writing a LeRobot dataset")
+        self.pa, self.parquet = need("pyarrow", extra="data"), need("pyarrow.parquet", extra="data")
+        need("av", extra="data")
         self.folder, self.facts = Path(folder), facts
         check_absent(self.folder)
         self.root = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.part")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from embodied.data import lerobot_format as form
 from embodied.data.decoding import decoding
-from embodied.data.extras import need
 from embodied.errors import DatasetError
+from embodied.packaging import need
 
 PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # what may be decoded from bytes
 
@@ -23,7 +23,7 @@ class Tables:
 
     def __init__(self, root: Path, template: str) -> None:
         self.root, self.template = root, template
-        self.pa, self.parquet = need("pyarrow", "reading it"), need("pyarrow.parquet", "reading it")
+        self.pa, self.parquet = need("pyarrow", extra="data"), need("pyarrow.parquet", extra="data")
         self.open_path: Path | None = None
         self.file: Any = None
         self.owner: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # episode of each row of the open file

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.data.decoding import decoding
-from embodied.data.extras import need
 from embodied.errors import DatasetError
+from embodied.packaging import need
 
 GROUP = 2  # pictures from one keyframe to the next
 QUALITY = 20  # crf: 0 is lossless, 51 the worst
@@ -26,7 +26,7 @@ class VideoWriter:
     """Owns a file; close it."""
 
     def __init__(self, path: Path, height: int, width: int, fps: float) -> None:
-        self.av = need("av", "writing video")
+        self.av = need("av", extra="data")
         self.path, self.count = path, 0
         self.rate = Fraction(fps).limit_denominator(1000)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class VideoWriter:
 
 def read_pictures(path: Path, start: float, count: int, fps: float) -> NDArray[np.uint8]:
     """(L, H, W, 3): the `count` pictures that begin at `start` seconds."""
-    av = need("av", "reading video")
+    av = need("av", extra="data")
     pictures: NDArray[np.uint8] | None = None
     found = np.zeros(count, dtype=bool)
     with decoding(path, av.FFmpegError), av.open(str(path)) as container:
@@ -82,7 +82,7 @@ def read_pictures(path: Path, start: float, count: int, fps: float) -> NDArray[n
 
 def video_facts(path: Path) -> dict[str, Any]:
     """What info.json says of a video."""
-    av = need("av", "reading video")
+    av = need("av", extra="data")
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return {

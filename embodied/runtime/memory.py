@@ -68,5 +68,8 @@ def _create(size: int) -> int:
     with tempfile.TemporaryFile() as file:
         log.info("%.1f MB are shared through a deleted file in %s.", size / 1e6, tempfile.gettempdir())
         fd = os.dup(file.fileno())
-    os.truncate(fd, size)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)  # a full disk is an error here, not a signal at the first write
+    else:
+        os.truncate(fd, size)
     return fd

@@ -1,7 +1,9 @@
 """Messages between a process and its child: what travels, in which memory, and what happens when nobody hears."""
 
+import logging
 import os
 import socket
+import tempfile
 import threading
 
 import numpy as np
@@ -95,6 +97,16 @@ def test_memory_has_no_name_and_is_freed_with_its_last_view():
     assert view.sum() == 4.0
     del view
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_there_is_no_memory_without_a_name_a_deleted_file_does(ends, monkeypatch, tmp_path, caplog):
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with caplog.at_level(logging.INFO):
+        sent = torch.arange(LARGE + 1)
+        assert same(through(ends, sent), sent)
+    assert f"through a deleted file in {tmp_path}" in caplog.text
+    assert list(tmp_path.iterdir()) == []
 
 
 def _target(name):
