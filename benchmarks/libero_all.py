@@ -1,6 +1,6 @@
 """Every task of LIBERO: build, reset to a stored state, step, look. About 8 s for each on one core.
 
-    nice -n 19 python benchmarks/libero_all.py [suite]
+nice -n 19 python benchmarks/libero_all.py [suite]
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`embodied collect`: demonstrations by planners and scripted experts, in several processes, into an episode log.
 
 An attempt is a task and a number, which together give its seed. It is begun only if all that run and are kept could not
-be enough, so the episodes of a dataset are the first successes by number, whatever the number of processes, however
-often it was interrupted.
+be enough, so the episodes of a dataset are the first successes by number, whatever the number of processes and however
+often it was interrupted, as far as the simulator repeats itself.
 """
 
 from __future__ import annotations

@@ -90,9 +90,9 @@ class EnvironmentSetup:
             if not self.again and self.problem() is None:
                 return f"the environment {self.name} is whole ({folder}); nothing was done."
             shutil.rmtree(folder, ignore_errors=True)
-            say(f"{folder}: a few minutes, the log beside it says more")
             log = folder.with_suffix(".log")
             log.write_text("")
+            say(f"{folder}: a few minutes; {log} shows how far it is")
             venv.create(folder, symlinks=True, with_pip=True)
             self._install(log, say)
             if complaint := _complaint(folder / "bin" / "python", self.imports):

@@ -29,9 +29,9 @@ from embodied.interfaces import Demonstrator, Env
 from embodied.types import Array, Spec
 from simulators.libero_assets import assets_folder
 from simulators.libero_package import import_libero
-from simulators.libero_scene import WAIT, Scene, Scenes, new_camera, state_width
+from simulators.libero_scene import WAIT, Scene, Scenes, state_width
 from simulators.libero_suites import MAX_STEPS, ROBOT_QPOS, check_suite, choose, size
-from simulators.mujoco_camera import Camera, Render
+from simulators.mujoco_camera import Render
 from simulators.randomize import Randomize
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.vector import Vector
@@ -63,8 +63,8 @@ class LiberoRecipe:
 
     def __post_init__(self) -> None:
         check_suite(str(self.suite))
-        if self.obs != "state" and not self.cameras:
-            raise ValueError(f"obs={self.obs} needs a camera: agent, wrist, or both")
+        if (self.obs != "state" or self.segmentation) and not self.cameras:
+            raise ValueError("pictures were asked for and cameras is empty; name agent, wrist, or both")
 
     def build(self) -> Env:
         if self.processes == 0:
@@ -107,7 +107,6 @@ class Single:
         self.task, self.saved = 0, np.empty(0)
         self.sizes = [size(task) for task in self.tasks]
         self.objects = max(one.positions for one in self.sizes) - ROBOT_QPOS  # numbers, padded with zeros
-        self.film: Camera | None = None
         self.spec = Spec(
             obs=self._layout(),
             action_dim=7,
@@ -129,10 +128,12 @@ class Single:
                 f"initial state {initial_state} of `{self.tasks[task].name}` was asked for, and {stored} are stored; "
                 f"the episode did not begin. Count from 0 to {stored - 1}."
             )
-        key = initial_state if initial_state >= 0 else seed
         self.task = task
-        scene = self.scenes.enter(self, task)
-        scene.begin(key % stored, key, seed, sampled=self.r.starts == "sampled")
+        scene, sampled = self.scenes.enter(self, task), self.r.starts == "sampled"
+        if initial_state >= 0:
+            scene.begin(initial_state, initial_state, seed, sampled=sampled)
+        else:
+            scene.begin(int(np.random.default_rng(seed).integers(stored)), seed, seed, sampled=sampled)
         for _ in range(self.r.settle_steps):
             scene.step(WAIT)
 
@@ -152,11 +153,12 @@ class Single:
         scene, r = self.scene, self.r
         scene.look()
         obs: dict[str, NDArray[Any]] = {"state": self._state(scene)}
-        if r.obs == "state":
+        if r.obs == "state" and not r.segmentation:
             return obs
-        camera = scene.camera_of(r.image_size, r.render)
+        camera = scene.camera(r.image_size, r.render)
         for name in r.cameras:
-            obs[f"rgb/{name}"] = self._turned(camera.rgb(scene.data, CAMERAS[name]))
+            if r.obs != "state":
+                obs[f"rgb/{name}"] = self._turned(camera.rgb(scene.data, CAMERAS[name]))
             if r.obs == "rgbd":
                 obs[f"depth/{name}"] = self._turned(camera.depth(scene.data, CAMERAS[name]))
             if r.segmentation:
@@ -167,11 +169,7 @@ class Single:
         """(H, W, 3) uint8, for people: the agent's camera, upright and not mirrored."""
         scene = self.scene
         scene.look()
-        if self.film is None or self.film.model is not scene.model:
-            self._close_film()
-            self.film = new_camera(scene.model, FILM_PIXELS, self.r.render)
-        scene.variation.show(self.film)
-        return torch.from_numpy(np.array(self.film.rgb(scene.data, CAMERAS["agent"])))
+        return torch.from_numpy(np.array(scene.camera(FILM_PIXELS, self.r.render).rgb(scene.data, CAMERAS["agent"])))
 
     def get_state(self) -> NDArray[np.float64]:
         """The task, how many numbers its scene needs, those, and zeros: as long for every task."""
@@ -184,13 +182,7 @@ class Single:
         self.scenes.enter(self, self.task).load(state[2 : 2 + int(state[1])])
 
     def close(self) -> None:
-        self._close_film()
         self.scenes.close()
-
-    def _close_film(self) -> None:
-        if self.film is not None:
-            self.film.close()
-        self.film = None
 
     def _state(self, scene: Scene) -> NDArray[np.float32]:
         """As OpenVLA-OFT and openpi read it; then, with obs=state, the positions of all joints but the robot's: of an
@@ -208,11 +200,10 @@ class Single:
 
     def _layout(self) -> dict[str, Array]:
         r, side = self.r, self.r.image_size
-        if r.obs == "state":
-            return {"state": Array((PROPRIOCEPTION + self.objects,))}
-        obs = {"state": Array((PROPRIOCEPTION,))}
-        for name in r.cameras:
-            obs[f"rgb/{name}"] = Array((side, side, 3), torch.uint8)
+        obs = {"state": Array((PROPRIOCEPTION + (self.objects if r.obs == "state" else 0),))}
+        for name in r.cameras if r.obs != "state" or r.segmentation else ():
+            if r.obs != "state":
+                obs[f"rgb/{name}"] = Array((side, side, 3), torch.uint8)
             if r.obs == "rgbd":
                 obs[f"depth/{name}"] = Array((side, side, 1))
             if r.segmentation:

@@ -7,6 +7,7 @@ them: beside the installed environment.
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +25,7 @@ from embodied.packaging import need
 
 VARIABLE = "EMBODIED_LIBERO_ASSETS"
 HUB = "lerobot/libero-assets"  # a dataset of the Hugging Face hub
+DAMAGE = (EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 FOLDERS = ("articulated_objects", "scenes", "stable_hope_objects", "stable_scanned_objects", "turbosquid_objects")
 ADVICE = f"Type `embodied setup libero` to fetch them, or name your folder in simulator.assets or {VARIABLE}."
 
@@ -94,17 +97,22 @@ class LiberoSetup:
         if self.source == "hub":
             return _download(folder)
         source = Path(self.source).expanduser()
-        if source.is_dir():
-            shutil.copytree(source, folder, dirs_exist_ok=True)
-        elif zipfile.is_zipfile(source):
-            _unzip(source, folder)
-        elif source.is_file() and tarfile.is_tarfile(source):
-            _untar(source, folder)
-        else:
+        try:
+            if source.is_dir():
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+            elif zipfile.is_zipfile(source):
+                _unzip(source, folder)
+            elif source.is_file() and tarfile.is_tarfile(source):
+                _untar(source, folder)
+            else:
+                raise ConfigError(
+                    f"source={self.source} is neither `hub` nor a folder, a tar or a zip file on this machine; nothing "
+                    f"was installed."
+                )
+        except DAMAGE as error:
             raise ConfigError(
-                f"source={self.source} is neither `hub` nor a folder, a tar or a zip file on this machine; nothing was "
-                f"installed."
-            )
+                f"{source} is damaged ({error}); nothing was installed. Copy or download it again."
+            ) from None
         return None
 
 

@@ -1,8 +1,9 @@
 """One control step of LIBERO's arm: robosuite's operational space controller, without what surrounds it.
 
-In each of 25 substeps robosuite computes the dynamics three times, looks names up, copies what it read and fills
-buffers that LIBERO never shows: 9 ms, of which 2 are physics. Here it is 3 ms, and positions and velocities come out bit for
-bit the same, because the arithmetic is robosuite's own functions on the same numbers in the same order.
+In each of 25 substeps robosuite computes the dynamics three times, looks names up, copies what it reads and fills
+buffers that LIBERO never shows: 9 ms, of which 2 are physics. Here it takes 3 ms, and positions and velocities come out
+bit for bit the same, because robosuite's own functions get the same numbers in the same order (and the same memory
+order, which decides how sums are rounded).
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Arm:
         c.new_update = False
 
     def _torques(self, c: Any) -> Floats:
-        """(7,) Khatib's operational space control: force and torque at the hand, and a posture that does not disturb it."""
+        """(7,) of operational space control (Khatib 1987): a wrench at the hand, and a posture that leaves it alone."""
         turn = self.arithmetic.orientation_error(c.goal_ori, c.ee_ori_mat)
         force = (c.goal_pos - c.ee_pos) * c.kp[:3] + -c.ee_pos_vel * c.kd[:3]
         torque = turn * c.kp[3:] + -c.ee_ori_vel * c.kd[3:]

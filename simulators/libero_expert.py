@@ -1,7 +1,7 @@
 """A scripted expert for LIBERO's tasks of one object that is put in or on something.
 
 It knows the poses and shapes of everything, plans a grasp, and then acts in closed loop: above, down, close, up, over,
-down, open. It stops when LIBERO calls the task solved. What succeeds is worth keeping; `embodied collect` drops the rest.
+down, open. What it drops it takes again. LIBERO says when the task is solved; `embodied collect` keeps only those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embodied.errors import ConfigError
 from embodied.types import Spec
-from simulators.libero_grasp import Grasp, plan, shape_points, wrapped
+from simulators.libero_grasp import Grasp, Gripper, plan, shape_points, wrapped
 from simulators.libero_scene import Scene
 from simulators.libero_suites import Task, choose
 
@@ -24,11 +24,10 @@ METERS, RADIANS = 0.05, 0.5  # what a full action asks of robosuite's controller
 NEAR_M, NEAR_RAD = 0.008, 0.12  # arrived
 CLEAR_M = 0.03  # between what is carried and what it passes over
 FALL_M = 0.01  # above its place at which an object is let go
-FUNNEL_M = 0.07  # above a place, from where the hand goes straight down
 SLIP_M = 0.02  # in the hand, before an object counts as lost
 ATTEMPTS = 3  # to take it
 OPEN, CLOSED = 1.0, -1.0
-UP = np.array([0.0, 0.0, 0.08])
+UP = np.array([0.0, 0.0, 0.08])  # m, above a place, from where the hand goes straight down
 Vector = NDArray[np.float64]
 
 
@@ -40,10 +39,11 @@ class LiberoExpert:
         unable = [task.name for task in single.tasks if goal_of(task) is None]
         if unable:
             able = [task.name for task in choose(str(single.r.suite), ()) if goal_of(task)]
+            single.close()
             raise ConfigError(
-                f"LIBERO's scripted expert was asked for {', '.join(unable[:3])}{' and more' if unable[3:] else ''}, and "
-                f"it only puts one object in or on something; nothing was demonstrated. In suite {single.r.suite} it can "
-                f"do {len(able)} tasks{': ' + ', '.join(able) if able else ''}. Name some of them in simulator.tasks."
+                f"LIBERO's scripted expert was asked for {', '.join(unable[:3])}{' and more' if unable[3:] else ''}, "
+                f"and it only puts one object in or on something; nothing was demonstrated. In suite {single.r.suite} "
+                f"it can do {len(able)} tasks{': ' + ', '.join(able) if able else ''}; name some in simulator.tasks."
             )
 
     @property
@@ -63,7 +63,9 @@ class LiberoExpert:
         scene = self.single.scene
         scene.look()
         sign = 1.0 if self.single.r.gripper == "opens" else -1.0
-        for action in Hand(scene).put(*goal_of(scene.task)):
+        goal = goal_of(scene.task)
+        assert goal is not None  # checked when this was made
+        for action in Hand(scene).put(*goal):
             act((action * [1, 1, 1, 1, 1, 1, sign]).astype(np.float32))
             self.single.scene.look()
 
@@ -86,6 +88,8 @@ class Hand:
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.data, self.model = scene, scene.data, scene.model
+        hand = self._points(self.model.body("robot0_right_hand").id)  # the fingers are open
+        self.hand = (hand - self.place) @ self.turn * [1, 1, -1]  # (H, 3) along, across, up
         self.base = scene.data.body(scene.env.robots[0].robot_model.root_body).xpos.copy()
 
     @property
@@ -102,7 +106,8 @@ class Hand:
         for _ in range(ATTEMPTS):
             obstacles, origin = self._obstacles(thing), self.data.xpos[body].copy()
             goal = self._goal(relation, target, body)
-            grasp = plan(self._points(body), origin, obstacles, self._yaw(), self.base, goal - origin)
+            gripper = Gripper(self.hand, wrapped(np.arctan2(self.turn[1, 0], self.turn[0, 0])), self.base)
+            grasp = plan(self._points(body), origin, obstacles, gripper, goal - origin)
             yield from self._take(body, grasp, obstacles)
             held = yield from self._carry(body, grasp, self._goal(relation, target, body), obstacles)
             yield from self._let_go(body, grasp)
@@ -116,7 +121,7 @@ class Hand:
             return self.data.xpos[body] + grasp.offset
 
         over = _highest(obstacles, self.place, grip(), beside=0.06) + CLEAR_M
-        yield from self._go(lambda: _at_height(grip(), max(over, grip()[2] + FUNNEL_M)), grasp.yaw, OPEN)
+        yield from self._go(lambda: _at_height(grip(), max(over, grip()[2] + UP[2])), grasp.yaw, OPEN)
         yield from self._go(lambda: self._through_funnel(grip()), grasp.yaw, OPEN)
         closing = self.place
         yield from self._hold(lambda: closing, grasp.yaw, CLOSED, 10)
@@ -154,7 +159,7 @@ class Hand:
     def _through_funnel(self, place: Vector) -> Vector:
         """`place`, or above it as long as the hand is beside it: else the fingers come down on the object."""
         aside = np.linalg.norm((place - self.place)[:2])
-        return place + [0, 0, min(FUNNEL_M, 8.0 * max(0.0, aside - NEAR_M))]
+        return place + UP * min(1.0, 100.0 * max(0.0, float(aside) - NEAR_M))
 
     def _goal(self, relation: str, target: str, body: int) -> Vector:
         """Where the origin of `body` should be when it is let go."""
@@ -163,19 +168,18 @@ class Hand:
         if target in env.object_sites_dict:
             site = self.data.site(target)
             half = np.abs(site.xmat.reshape(3, 3) @ env.object_sites_dict[target].size)
-            return site.xpos + [0, 0, half[2] + FALL_M - (0.0 if relation == "in" else bottom)]
+            return _at_height(site.xpos, site.xpos[2] + half[2] + FALL_M - (0.0 if relation == "in" else bottom))
         points = self._points(env.obj_body_id[target])
-        return np.array([*self.data.xpos[env.obj_body_id[target]][:2], points[:, 2].max() + FALL_M - bottom])
+        return _at_height(self.data.xpos[env.obj_body_id[target]], points[:, 2].max() + FALL_M - bottom)
 
     def _points(self, body: int) -> Vector:
         return shape_points(self.model, self.data, body)
 
     def _obstacles(self, thing: str) -> Vector:
         """(Q, 3) points of everything but `thing`, the robot and what it all stands on."""
-        return np.concatenate([self._points(body) for name, body in self.scene.env.obj_body_id.items() if name != thing])
-
-    def _yaw(self) -> float:
-        return wrapped(np.arctan2(self.turn[1, 0], self.turn[0, 0]))
+        return np.concatenate(
+            [self._points(body) for name, body in self.scene.env.obj_body_id.items() if name != thing]
+        )
 
     def _go(
         self,
@@ -226,7 +230,7 @@ def _at_height(place: Vector, height: float) -> Vector:
 
 
 def _highest(points: Vector, start: Vector, end: Vector, beside: float) -> float:
-    """Of `points` (Q, 3) within `beside` m of the way from `start` to `end`, seen from above; the lower end if none is."""
+    """Of `points` (Q, 3) within `beside` m of the way from `start` to `end`, seen from above; else the lower end."""
     way = (end - start)[:2]
     share = ((points[:, :2] - start[:2]) @ way / max(float(way @ way), 1e-9)).clip(0, 1)  # (Q,)
     apart = np.linalg.norm(points[:, :2] - start[:2] - share[:, None] * way, axis=1)

@@ -1,7 +1,7 @@
 """Where a parallel gripper takes hold of an object, from the shapes that it and its neighbors collide with.
 
-What is narrow enough is taken across a narrow side. What is not (bowls, mugs) is taken by its rim. Of all sides, the one
-where the open hand keeps clear of the neighbors wins. Lengths in m, in the world; z points up.
+What is narrow enough is taken across a narrow side. What is not (bowls, mugs) is taken by its rim. Of all sides, the
+one where the open hand keeps clear of the neighbors wins. Lengths in m, in the world; z points up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def shape_points(model: Any, data: Any, body: int) -> Points:
     """(P, 3) in the boxes around those parts of `body` and its children that collide, in the world."""
     found = [np.zeros((0, 3))]
     for geom in range(model.ngeom):
-        if model.geom_contype[geom] and _belongs(model, model.geom_bodyid[geom], body):
+        if (model.geom_contype[geom] or model.geom_conaffinity[geom]) and _belongs(
+            model, model.geom_bodyid[geom], body
+        ):
             center, half = model.geom_aabb[geom].reshape(2, 3)
             axes = [np.linspace(-h, h, min(40, int(np.ceil(2 * h / SPACING)) + 1)) for h in half]
             inside = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3) + center
@@ -48,27 +50,28 @@ def _belongs(model: Any, body: int, ancestor: int) -> bool:
     return body == ancestor
 
 
-def _open_hand() -> Points:
-    """(H, 3) of Panda's hand from its grip: along the line of the fingers, across it, and up."""
-    fingers = [(side * 0.047, across, up) for side in (-1, 1) for across in (-0.01, 0.01) for up in (-0.01, 0.02, 0.05)]
-    palm = [(along, across, up) for along in np.linspace(-0.1, 0.1, 9) for across in (-0.03, 0.03) for up in (0.07, 0.1)]
-    return np.array(fingers + palm)
+@dataclass(frozen=True, slots=True)
+class Gripper:
+    hand: Points  # (H, 3) points of the open hand from its grip: along the line of the fingers, across it, up
+    yaw: float  # rad, at present
+    base: Points  # (3,) where the arm stands; it is weak and slow where it is nearly straight
 
 
-HAND = _open_hand()
+def plan(points: Points, origin: Points, neighbors: Points, gripper: Gripper, move: Points) -> Grasp:
+    """The best grasp of an object of `points` (P, 3) that is to `move` (3,) among `neighbors` (Q, 3)."""
+    from scipy.spatial import KDTree
 
-
-def plan(points: Points, origin: Points, neighbors: Points, yaw: float, base: Points, move: Points) -> Grasp:
-    """The best grasp of an object of `points` (P, 3) that is to `move` (3,), near the gripper's present `yaw`.
-
-    At `base` stands the arm, which is weak and slow where it is nearly straight.
-    """
     near = neighbors[np.linalg.norm((neighbors - origin)[:, :2], axis=1) < NEIGHBORHOOD]
+    tree = KDTree(near) if len(near) else None
+    narrowest = _narrowest(points)
 
     def score(grip: Points, angle: float) -> float:
-        turn = 0.005 * abs(wrapped(angle - yaw))
-        stretch = max(np.linalg.norm((place - base)[:2]) for place in (grip, grip + move))
-        return min(_room(grip, angle, near), ROOM) - turn - 0.5 * max(0.0, float(stretch) - REACH)
+        along, across = line(angle), line(angle + np.pi / 2)
+        hand = grip + gripper.hand @ np.array([[*along, 0], [*across, 0], [0, 0, 1]])  # (H, 3)
+        room = min(float(tree.query(hand)[0].min()), ROOM) if tree else ROOM
+        turn = 0.005 * abs(wrapped(angle - gripper.yaw))
+        stretch = max(float(np.linalg.norm((place - gripper.base)[:2])) for place in (grip, grip + move))
+        return room - turn - 0.5 * max(0.0, stretch - REACH) - 0.2 * (width(points, angle) - narrowest)
 
     grip, angle = max(_candidates(points), key=lambda candidate: score(*candidate))
     return Grasp(grip - origin, angle)
@@ -78,27 +81,29 @@ def _candidates(points: Points) -> Iterator[tuple[Points, float]]:
     """Grips and yaws: across the object where it is narrow enough, else by its rim."""
     top, bottom = points[:, 2].max(), points[:, 2].min()
     height = max(top - PINCH_DEPTH, bottom + LOWEST)
-    angles = np.linspace(-np.pi / 2, np.pi / 2, 36, endpoint=False)
-    widths = np.array([np.ptp(points[:, :2] @ _line(angle)) for angle in angles])
-    for angle in angles[widths < min(WIDEST, widths.min() + 0.006)]:
-        lines = np.stack([_line(angle), _line(angle + np.pi / 2)])  # (2, 2)
-        yield np.array([*(lines.T @ _middle(points[:, :2] @ lines.T)), height]), float(angle)
-    if widths.min() >= WIDEST:
-        rim = points[points[:, 2] > top - 0.012][:, :2]
-        center = _middle(rim)
-        radius = np.median(np.linalg.norm(rim - center, axis=1))
-        for angle in np.linspace(-np.pi, np.pi, 72, endpoint=False):
-            yield np.array([*(center + radius * _line(angle)), top - RIM_DEPTH]), float(angle)
+    if _narrowest(points) < WIDEST:
+        for angle in np.linspace(-np.pi / 2, np.pi / 2, 36, endpoint=False):
+            if width(points, angle) < WIDEST:
+                lines = np.stack([line(angle), line(angle + np.pi / 2)])  # (2, 2)
+                yield np.array([*(lines.T @ _middle(points[:, :2] @ lines.T)), height]), float(angle)
+        return
+    rim = points[points[:, 2] > top - 0.012][:, :2]
+    center = _middle(rim)
+    radius = np.median(np.linalg.norm(rim - center, axis=1))
+    for angle in np.linspace(-np.pi, np.pi, 72, endpoint=False):
+        yield np.array([*(center + radius * line(angle)), top - RIM_DEPTH]), float(angle)
 
 
-def _room(grip: Points, angle: float, neighbors: Points) -> float:
-    """Between the open hand and the nearest neighbor."""
-    along, across = _line(angle), _line(angle + np.pi / 2)
-    hand = grip + HAND @ np.array([[*along, 0], [*across, 0], [0, 0, 1]])  # (H, 3)
-    return float(np.linalg.norm(hand[:, None] - neighbors, axis=2).min(initial=1.0))
+def width(points: Points, angle: float) -> float:
+    """Of `points` (P, 3) along a line, seen from above."""
+    return float(np.ptp(points[:, :2] @ line(angle)))
 
 
-def _line(angle: float) -> Points:
+def _narrowest(points: Points) -> float:
+    return min(width(points, angle) for angle in np.linspace(0, np.pi, 36, endpoint=False))
+
+
+def line(angle: float) -> Points:
     return np.array([np.cos(angle), np.sin(angle)])
 
 

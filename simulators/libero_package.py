@@ -6,8 +6,8 @@ from the hub when the first scene is built.
 
 from __future__ import annotations
 
-import importlib
 import os
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -27,7 +27,15 @@ PLACES = {
 
 
 def import_libero(assets: Path) -> Any:
-    """The module with LIBERO's environments; they will take their meshes from `assets`."""
+    """The module with LIBERO's environments; the next that is built takes its meshes from `assets`."""
+    if "libero.libero.envs" not in sys.modules:
+        _import()
+    package: Any = sys.modules["libero.libero"]
+    package._assets_path_cache = str(assets)
+    return sys.modules["libero.libero.envs"]
+
+
+def _import() -> None:
     import_robosuite("libero")
     with tempfile.TemporaryDirectory(prefix="embodied-libero-") as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # matplotlib and bddl warn of their own past
@@ -38,16 +46,13 @@ def import_libero(assets: Path) -> Any:
             lines = [f"{key}: {libero_folder() / place}\n" for key, place in PLACES.items()]
             (Path(scratch) / "config.yaml").write_text("".join(lines))
         try:
-            package: Any = need("libero.libero", extra="libero")
-            envs = importlib.import_module("libero.libero.envs")
+            need("libero.libero.envs", extra="libero")
         finally:
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
-    package._assets_path_cache = str(assets)
-    return envs
 
 
 def _config_folder() -> Path:

@@ -39,14 +39,15 @@ class Scene:
         import mujoco
 
         self.mujoco: Any = mujoco
-        self.task, self.size, self.owner = task, size(task), None
+        self.task, self.size = task, size(task)
+        self.owner: Player | None = None
         self.env = _build(task, envs)
         self.model, self.data = self.env.sim.model._model, self.env.sim.data._data
         self.arm = Arm(self.env)
         self.stored = task.initial_states()
         things = [thing.root_body for thing in (*self.env.objects_dict.values(), *self.env.fixtures_dict.values())]
         self.variation = Variation(self.model, randomize, things=things, idle=WAIT)
-        self.camera: Camera | None = None
+        self.cameras: dict[int, Camera] = {}  # by their pixels
         robot = self.env.robots[0]
         self.gripper: Any = robot.gripper
         self.hand_site, self.hand_body = robot.eef_site_id, self.model.body(robot.robot_model.eef_name).id
@@ -126,17 +127,25 @@ class Scene:
         self.controller.new_update = bool(memory[14])
         self.env._post_process()
 
-    def camera_of(self, pixels: int, render: Render) -> Camera:
-        """Made when it is first needed: an OpenGL context is dear."""
-        if self.camera is None:
-            self.camera = new_camera(self.model, pixels, render)
-        self.variation.show(self.camera)
-        return self.camera
+    def camera(self, pixels: int, render: Render) -> Camera:
+        """Made when it is first needed: an OpenGL context is dear. Shows what robosuite's renderer shows."""
+        if pixels not in self.cameras:
+            try:
+                made = Camera(self.model, pixels, pixels, render=render)
+            except (ImportError, AttributeError, RuntimeError) as error:
+                raise PackageError(
+                    f"LIBERO cannot be drawn on this machine ({error}); nothing was built. Off screen, MuJoCo needs "
+                    f"EGL: `make setup` installs it or says what to type; obs=state needs no pictures."
+                ) from None
+            made.option.geomgroup[0] = 0  # shapes for collisions
+            self.cameras[pixels] = made
+        self.variation.show(self.cameras[pixels])
+        return self.cameras[pixels]
 
     def close(self) -> None:
-        if self.camera is not None:
-            self.camera.close()
-        self.camera = None
+        for camera in self.cameras.values():
+            camera.close()
+        self.cameras = {}
         self.env.close()
 
     def _layout(self) -> int:
@@ -170,19 +179,6 @@ class Scene:
 def state_width(of: Size) -> int:
     """The most numbers that `Scene.save` gives for a task of this size."""
     return REMEMBERED + 1 + of.positions + 2 * of.velocities + ACTUATORS + FIXTURE * of.fixtures
-
-
-def new_camera(model: Any, pixels: int, render: Render) -> Camera:
-    """Shows what robosuite's renderer shows: visual shapes, not those for collisions."""
-    try:
-        camera = Camera(model, pixels, pixels, render=render)
-    except (ImportError, AttributeError, RuntimeError) as error:
-        raise PackageError(
-            f"LIBERO cannot be drawn on this machine ({error}); nothing was built. Off screen, MuJoCo needs EGL: `make "
-            f"setup` installs it or says what to type; obs=state needs no pictures."
-        ) from None
-    camera.option.geomgroup[0] = 0
-    return camera
 
 
 def _is_view(value: Any) -> bool:
@@ -226,7 +222,7 @@ class Player(Protocol):
 
 
 class Scenes:
-    """The built tasks of one process: those that are played, and the latest others as long as there are `keep` in all."""
+    """The built tasks of one process: those that are played, and the latest others up to `keep` in all."""
 
     def __init__(self, build: Callable[[int], Scene], keep: int) -> None:
         self.build, self.keep = build, keep

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from embodied.errors import ConfigError, PackageError
+from simulators.nearest import unknown
 
 MAX_STEPS = {"spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400}  # actions, as VLA papers evaluate
 UNION = "130"  # all of them
@@ -114,11 +115,7 @@ def _find(tasks: list[Task], suite: str, wanted: str | int) -> Task:
     key = wanted.replace(" ", "_")
     if key in by_name:
         return by_name[key]
-    near = difflib.get_close_matches(key, list(by_name), n=3, cutoff=0.3)
-    raise ConfigError(
-        f"LIBERO's suite {suite} has no task `{wanted}`; nothing was built. "
-        + (f"Nearest: {', '.join(near)}." if near else f"It has {len(tasks)}, such as {tasks[0].name}.")
-    )
+    raise unknown(f"LIBERO's suite {suite} has no task", key, by_name)
 
 
 def libero_folder() -> Path:

@@ -268,6 +268,11 @@ class _Actions:
         self.size = sum(self.sizes.values())
         low = np.concatenate([box.low.reshape(-1, box.shape[-1])[0] for box in parts.values()])
         high = np.concatenate([box.high.reshape(-1, box.shape[-1])[0] for box in parts.values()])
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ConfigError(
+                "some joints of this controller have no limits, so [-1, 1] means nothing to them; nothing was built. "
+                "Set another simulator.control, such as pd_joint_delta_pos."
+            )
         self.plain = bool((low == -1).all() and (high == 1).all())
         self.middle = torch.from_numpy((low + high) / 2).float()
         self.half = torch.from_numpy((high - low) / 2).float()
@@ -302,8 +307,9 @@ def _robots() -> Mapping[str, Any]:
 
 
 def _robot(uids: Any) -> str:
-    """`panda`, or `panda, panda` where two work together."""
-    return uids if isinstance(uids, str) else ", ".join(uids)
+    """`panda`, or `panda, panda` where two work together; some tasks name a class."""
+    parts = uids if isinstance(uids, list | tuple) else [uids]
+    return ", ".join(part if isinstance(part, str) else part.uid for part in parts)
 
 
 def _light(spec: Any, pixels: int) -> Any:

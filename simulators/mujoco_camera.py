@@ -18,6 +18,7 @@ from simulators.mujoco_meshes import thinned
 
 Render = Literal["fast", "faithful"]
 ROUNDNESS = (16, 8, 1)  # slices and stacks of spheres and cylinders, quads of a box's side
+OUT_OF_SIGHT = (0.0, 0.0, -1e6)  # m
 QUALITY = ("offsamples", "shadowsize", "numslices", "numstacks", "numquads")
 
 
@@ -55,8 +56,11 @@ class Camera:
         library: Any = mujoco
         self.library = library
         self.option: Any = library.MjvOption()
-        with light(model, max(height, width)) if render == "fast" else nullcontext():
-            self.renderer: Any = library.Renderer(model, height, width)
+        try:
+            with light(model, max(height, width)) if render == "fast" else nullcontext():
+                self.renderer: Any = library.Renderer(model, height, width)
+        except library.FatalError as error:  # no OpenGL at all
+            raise RuntimeError(str(error)) from None
         if render == "fast":
             self.renderer.scene.flags[library.mjtRndFlag.mjRND_SHADOW] = 0
             self.renderer.scene.flags[library.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -70,6 +74,7 @@ class Camera:
         """(H, W, 1) in m, along the viewing axis."""
         self.renderer.enable_depth_rendering()
         self._look(data, camera)
+        self._hide_transparent()
         depth = self.renderer.render()[..., None].astype(np.float32)
         self.renderer.disable_depth_rendering()
         return depth
@@ -78,9 +83,10 @@ class Camera:
         """(H, W, 1), the geom that is seen in each pixel; -1 where there is none."""
         self.renderer.enable_segmentation_rendering()
         self._look(data, camera)
-        pixels = self.renderer.render()[..., :1].astype(np.int32)
+        self._hide_transparent()
+        pixels = self.renderer.render().astype(np.int32)  # (H, W, 2) index and kind
         self.renderer.disable_segmentation_rendering()
-        return pixels
+        return np.where(pixels[..., 1:] == int(self.library.mjtObj.mjOBJ_GEOM), pixels[..., :1], -1)
 
     def upload(self, model: Any, textures: Iterable[int]) -> None:
         """Draw with the pixels that these textures of `model` have now."""
@@ -97,6 +103,13 @@ class Camera:
         everything = self.library.mjtCatBit.mjCAT_ALL
         scene = self.renderer.scene
         self.library.mjv_updateScene(self.model, data, self.option, None, fixed, everything, scene)
+
+    def _hide_transparent(self) -> None:
+        """Depth and segmentation are drawn in colors of their own, in which what is transparent would show."""
+        scene = self.renderer.scene
+        for geom in scene.geoms[: scene.ngeom]:
+            if geom.rgba[3] <= 0:
+                geom.pos[:] = OUT_OF_SIGHT
 
     def close(self) -> None:
         self.renderer.close()

@@ -55,7 +55,6 @@ class RobosuiteRecipe:
     render: Render = "fast"  # faithful draws robosuite's own pictures
     redraw_sizes: bool = False  # every reset draws object sizes anew, as robosuite does, and builds the model for it
     kwargs: dict[str, Any] = field(default_factory=dict)  # of the task, such as {prehensile: false}
-    film: bool = False  # also a camera for people
     randomize: Randomize = Randomize()  # looks, lights, cameras, places and dynamics of an episode, from its seed
 
     def build(self) -> Env:
@@ -70,8 +69,8 @@ class RobosuiteRecipe:
         return [replace(self, num_envs=n, processes=0) for n in split(self.num_envs, self.processes)]
 
     def filmed(self, num_envs: int) -> RobosuiteRecipe:
-        """The same task in this process, with a camera for people."""
-        return replace(self, num_envs=num_envs, processes=0, film=True)
+        """The same task in this process; every scene can be filmed."""
+        return replace(self, num_envs=num_envs, processes=0)
 
     def demonstrator(self) -> Demonstrator:
         """One scene in this process and a script that solves its task; ConfigError where there is none."""

@@ -65,9 +65,11 @@ class SubprocessEnv:
         try:
             self.spec = join_specs(self._built())
             self.lost = torch.zeros(self.spec.num_envs, dtype=torch.bool)  # (N,) the running episode is
-            self.obs = self._share("obs", dict(self.spec.obs))
             starts = dict.fromkeys(("task", "initial_state", "seed"), Array((), torch.int64))
-            self.starts = self._share("starts", starts | {"mask": Array((), torch.bool)})
+            masks = dict.fromkeys(("mask", "lost"), Array((), torch.bool))
+            self.starts = self._share("starts", starts | masks)
+            self.lost = self.starts["lost"].copy_(self.lost)
+            self.obs = self._share("obs", dict(self.spec.obs))
             self.chunk: dict[str, Tensor] = {}
         except BaseException:
             self.close()
@@ -230,7 +232,8 @@ class _Worker(Child):
     def failure(self, doing: str, lost: str = "its episodes are lost") -> EnvProcessError:
         """What became of it while it was `doing` something."""
         waited = time.monotonic() - self.asked
-        rows = f"environments {self.rows.start} to {self.rows.stop - 1}, " if self.rows.stop else ""
+        first, last = self.rows.start, self.rows.stop - 1
+        rows = f"environments {first} to {last}, " if last > first else f"environment {first}, " if last >= 0 else ""
         return EnvProcessError(
             f"environment process {self.index} ({rows}{self.kind}) {self.fate()} after {waited:.1f} s of {doing}; "
             f"{lost}. Its last words: {self.last_words()}"
@@ -263,19 +266,17 @@ def _serve(wire: Wire, recipe: EnvRecipe) -> None:
 
 
 def _obey(env: Any, shared: Blocks, command: bytes) -> bytes:
-    """A step or a reset; then look, at what was reset or at everything."""
+    """A step or a reset; then look, at what was reset or at everything that has an episode."""
     if command == b"s":
         chunk = shared["chunk"]
         step: Step = env.step(chunk["action"])
         for name, x in chunk.items():
             x.copy_(getattr(step, name))
-        _look(env, shared)
+        _look(env, shared, ~shared["starts"]["lost"])
         return b"."
     starts = shared["starts"]
-    mask = starts["mask"]
-    env.reset(mask, Start(starts["task"], starts["initial_state"], starts["seed"]))
-    for name, x in env.observe().items():
-        shared["obs"][name][mask] = x[mask]  # the others may have been lost with the process before this one
+    env.reset(starts["mask"], Start(starts["task"], starts["initial_state"], starts["seed"]))
+    _look(env, shared, starts["mask"])
     return b"."
 
 
@@ -285,15 +286,21 @@ def _do(env: Any, shared: Blocks, method: str, *args: Any) -> Any:
         shared[block] = {name: x[rows] for name, x in memory.tensors(layout).items()}
         return b"."
     if method == "set_state":
-        env.set_state(*args)
-        _look(env, shared)
+        mask, state = args
+        env.set_state(mask, state)
+        _look(env, shared, mask)
         return b"."
     return getattr(env, method)()
 
 
-def _look(env: Any, shared: Blocks) -> None:
+def _look(env: Any, shared: Blocks, rows: Tensor) -> None:
+    """Show what `rows` (n,) see. The others are as they were, or were lost with the process before this one."""
+    everyone = rows.all()
     for name, x in env.observe().items():
-        shared["obs"][name].copy_(x)
+        if everyone:
+            shared["obs"][name].copy_(x)
+        else:
+            shared["obs"][name][rows] = x[rows]
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

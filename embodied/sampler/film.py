@@ -51,7 +51,7 @@ def film(
 
 def _play(env: FilmedEnv, policy: Policy, starts: Starts, max_steps: int) -> list[NDArray[np.uint8]]:
     num, device = env.spec.num_envs, env.spec.device
-    starts = replace(starts, plan=Jobs.over(env.spec, num))
+    starts = replace(starts, plan=Jobs.over(env.spec, num, whole=False))
     env.reset(torch.ones(num, dtype=torch.bool, device=device), to_start(starts(list(range(num)), [0] * num, num)))
     solved, running = np.zeros(num, dtype=bool), np.ones(num, dtype=bool)
     steps = 0

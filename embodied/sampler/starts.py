@@ -6,6 +6,7 @@ Which task an episode plays is the business of a plan: `Draw` for training, `Job
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -81,10 +82,14 @@ class Draw:
                 f"some environments play none but {[spec.tasks[task] for task in idle[0]]}, and these have no share; "
                 f"nothing was started. Give one of them a weight, or leave out those environments."
             )
-        peers = tuple((groups[:g].count(row), groups.count(row)) for g, row in enumerate(groups))
+        number, seen = Counter(groups), Counter[tuple[int, ...]]()
+        peers: list[tuple[int, int]] = []
+        for row in groups:
+            peers.append((seen[row], number[row]))
+            seen[row] += 1
         versions = None if shares is None else shares[None]  # (1, tasks)
         since = np.zeros((1, len(groups)), dtype=np.int64)
-        return Draw(groups, peers, spec.initial_states, stay, versions, since)
+        return Draw(groups, tuple(peers), spec.initial_states, stay, versions, since)
 
     def choose(self, key: tuple[int, int], group: int, count: int) -> tuple[int, int, int]:
         number, visit = count * len(self.playable) + group, count // self.stay
@@ -137,17 +142,20 @@ class Jobs:
     queues: tuple[tuple[tuple[int, int, int], ...], ...]  # of each environment: number, task and initial state
 
     @staticmethod
-    def over(spec: Spec, episodes: int) -> Jobs:
+    def over(spec: Spec, episodes: int, *, whole: bool = True) -> Jobs:
+        """`whole` says that tasks which no environment can play are an error; else they are left out."""
         rows = _playable(spec)
-        able = [[n for n, row in enumerate(rows) if task in row] for task in range(len(spec.tasks))]
+        able = {task: [n for n, row in enumerate(rows) if task in row] for task in range(len(spec.tasks))}
+        missing = [task for task, envs in able.items() if not envs]
+        if missing and whole:
+            raise ConfigError(
+                f"no environment can play the task `{spec.tasks[missing[0]]}`; nothing was evaluated. Give its "
+                f"simulator an environment."
+            )
+        tasks = [task for task in able if task not in missing]
         queues: list[list[tuple[int, int, int]]] = [[] for _ in rows]
         for number in range(episodes):
-            around, task = divmod(number, len(spec.tasks))
-            if not able[task]:
-                raise ConfigError(
-                    f"no environment can play the task `{spec.tasks[task]}`; nothing was evaluated. Give its simulator "
-                    f"an environment."
-                )
+            around, task = number // len(tasks), tasks[number % len(tasks)]
             env = min(able[task], key=lambda n: len(queues[n]))
             queues[env].append((number, task, _stored(spec, task, around)))
         idle = [[(episodes + n, row[0], _stored(spec, row[0], 0))] for n, row in enumerate(rows)]

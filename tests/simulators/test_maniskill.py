@@ -145,3 +145,23 @@ def test_the_quick_grasp_check_agrees_with_the_published_one_along_a_grasp():
             answers.append((bool(agent.is_grasping(cube)), bool(grasps_as_published(agent, cube))))
     assert [quick for quick, _ in answers] == [published for _, published in answers]
     assert {quick for quick, _ in answers} == {True, False}
+
+
+def test_segmentation_counts_the_bodies_that_are_seen():
+    env = begin(replace(PUSH, num_envs=1, obs="rgb", segmentation=True, image_size=64).build())
+    seen = env.observe()["segmentation/base_camera"]
+    assert seen.shape == (1, 64, 64, 1)
+    assert seen.dtype == torch.int32
+    names = {number: body.name for number, body in env.envs[0].scene.env.segmentation_id_map.items()}
+    assert {"cube", "table-workspace", "goal_region"} <= {names.get(int(number)) for number in seen.unique()}
+    env.close()
+
+
+def test_segmentation_without_pictures_is_refused():
+    with pytest.raises(ValueError, match="segmentation=true needs pictures"):
+        replace(PUSH, segmentation=True)
+
+
+def test_a_misspelled_robot_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"no robot `panda_wristcm`.*panda_wristcam"):
+        replace(PUSH, robot="panda_wristcm").build()

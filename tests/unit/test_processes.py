@@ -145,6 +145,7 @@ def say_where(wire):
 
 def test_a_child_in_another_interpreter_finds_our_packages_and_nothing_beside_them(elsewhere, monkeypatch):
     monkeypatch.setenv("EMBODIED_MODULES", "tests")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     child = Child("elsewhere", say_where, python=python_of("other"))
     child.launch()
     heard = child.hear(60.0)

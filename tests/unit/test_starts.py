@@ -146,6 +146,8 @@ def test_jobs_go_to_environments_that_can_play_them():
     assert [len(queue) for queue in plan.queues] == [6, 5, 5, 4]
     with pytest.raises(ConfigError, match="no environment can play the task `open`"):
         Jobs.over(replace(spec, playable=((0, 1, 2, 3),) * 4), 20)
+    film = Jobs.over(replace(spec, playable=((0, 1),) * 2 + ((3,),) * 2), 4, whole=False)
+    assert [[task for _, task, _ in queue] for queue in film.queues] == [[0, 0], [1], [3], [3]]
 
 
 def test_the_numbers_of_jobs_are_found_by_the_index_of_their_episode():

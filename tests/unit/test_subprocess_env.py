@@ -145,6 +145,7 @@ def test_a_process_that_ends_in_a_reset_loses_its_other_episodes_at_once(process
     step = env.step(CHUNK)
     assert step.valid.tolist() == [[True] * 3, [False] * 3]
     assert step.reward.tolist() == [[1.0] * 3, [0.0] * 3]
+    assert env.observe()["state"][:, 0].tolist() == [3.0, 3.0]
     env.reset(~FIRST, START)
     assert env.observe()["state"][:, 0].tolist() == [3.0, 0.0]
     assert env.step(CHUNK).valid.all()
@@ -162,6 +163,7 @@ def test_the_successor_of_the_last_action_before_a_death_is_what_was_seen_then(t
     assert r.valid[:, :, 0].tolist() == [[True, True], [True, True], [True, False], [True, True]]
     assert r.next_obs["state"][1, 1, 0] == 2.0
     assert r.obs["state"][2, 1, 0] == 2.0
+    assert r.next_obs["state"][2, 1, 0] == 2.0  # of the chunk that did not count
     assert r.obs["state"][3].tolist() == [[1.0, 0.5], [0.0, 0.0]]
 
 
@@ -169,7 +171,7 @@ def test_a_death_is_told_with_its_process_environments_action_and_time(processes
     env = processes(STEADY, CountingRecipe(num_envs=1, breaks="sleep", breaks_at=2), step_s=1.0)
     env.step(CHUNK)
     assert re.search(
-        r"process 1 \(environments 1 to 1, CountingRecipe\) stayed silent after 1\.\d s of stepping a chunk of 3; its "
+        r"process 1 \(environment 1, CountingRecipe\) stayed silent after 1\.\d s of stepping a chunk of 3; its "
         r"episodes are lost",
         caplog.text,
     )
