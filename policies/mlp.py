@@ -27,6 +27,7 @@ class MLPRecipe:
     values: Granularity = "decision"  # one value per decision or per action
     initial_std: Positive = 0.6  # of each action entry, in units of its range [-1, 1]
     normalize: bool = True  # observations, by statistics that travel with the weights
+    smallest_std: Positive = 1e-4  # of an observation: what varies less is not blown up
 
     def build(self, spec: Spec) -> MLP:
         return MLP(self, spec)
@@ -45,7 +46,7 @@ class MLP(Policy):
         (obs_dim,) = spec.obs["state"].shape
         self.chunk, self.tasks = r.chunk, num_tasks(spec)
         size = r.chunk * spec.action_dim
-        self.norm = RunningNorm(obs_dim) if r.normalize else None
+        self.norm = RunningNorm(obs_dim, smallest_std=r.smallest_std) if r.normalize else None
         self.actions = ActionNorm(spec.action_dim, r.chunk)
         obs_dim += self.tasks
         self.actor = mlp((obs_dim, *r.hidden, size), activation=r.activation, last_gain=0.01)

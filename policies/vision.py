@@ -34,6 +34,7 @@ class VisionRecipe:
     values: Granularity = "decision"  # one value per decision or per action
     initial_std: Positive = 0.6  # of each action entry, in units of its range [-1, 1]
     normalize: bool = True  # the vector `state`, by statistics that travel with the weights
+    smallest_std: Positive = 1e-4  # of its entries: what varies less is not blown up
 
     def build(self, spec: Spec) -> Vision:
         return Vision(self, spec)
@@ -47,7 +48,9 @@ class Vision(Policy):
         self.chunk, self.tasks = r.chunk, num_tasks(spec)
         size = r.chunk * spec.action_dim
         self.sees_state = "state" in spec.obs
-        self.norm = RunningNorm(spec.obs["state"].shape[0]) if r.normalize and self.sees_state else None
+        self.norm = None
+        if r.normalize and self.sees_state:
+            self.norm = RunningNorm(spec.obs["state"].shape[0], smallest_std=r.smallest_std)
         self.actions = ActionNorm(spec.action_dim, r.chunk)
         encoders = [
             Encoder(spec.obs, trunk=r.encoder, width=r.width, features=r.features, beside=self.tasks)

@@ -57,7 +57,7 @@ class LiberoRecipe:
     starts: Literal["stored", "sampled"] = "stored"  # sampled: new places for all objects, from the seed
     settle_steps: Natural = 10  # actions that nobody chose, while objects fall into place
     terminate_on_success: bool = True  # false: the episode goes on until its time limit
-    keep: Count = 2  # built tasks in each process, 0.2 GB each (0.5 GB faithful); more are kept only while played
+    keep: Count = 2  # built tasks in each process, 0.1 to 0.25 GB each; more are kept only while they are played
     randomize: Randomize = Randomize()  # looks, lights, cameras, places and dynamics of an episode, from its seed
     assets: str | None = None  # folder of the meshes; null: EMBODIED_LIBERO_ASSETS, or where `embodied setup` puts them
 

@@ -65,9 +65,8 @@ class SubprocessEnv:
         try:
             self.spec = join_specs(self._built())
             self.lost = torch.zeros(self.spec.num_envs, dtype=torch.bool)  # (N,) the running episode is
-            starts = dict.fromkeys(("task", "initial_state", "seed"), Array((), torch.int64))
-            masks = dict.fromkeys(("mask", "lost"), Array((), torch.bool))
-            self.starts = self._share("starts", starts | masks)
+            starts: Layout = dict.fromkeys(("task", "initial_state", "seed"), Array((), torch.int64))
+            self.starts = self._share("starts", starts | dict.fromkeys(("mask", "lost"), Array((), torch.bool)))
             self.lost = self.starts["lost"].copy_(self.lost)
             self.obs = self._share("obs", dict(self.spec.obs))
             self.chunk: dict[str, Tensor] = {}

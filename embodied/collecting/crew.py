@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from embodied.errors import StageError
 from embodied.runtime.stage import ProcessStage
 from embodied.sampler.starts import Starts
 
+log = logging.getLogger(__name__)
 PATIENCE_S = 300.0  # for a scene to be built, and for one demonstration
 MAX_DEATHS_IN_A_ROW = 5  # of processes, without a demonstration between them
 
@@ -138,6 +140,7 @@ class Crew:
             self.deaths_in_a_row += 1
             if self.deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
                 raise
+            log.warning("%s It is started again.", error)
             place.relaunch()
             if job not in self.died_at:
                 self.died_at.add(job)

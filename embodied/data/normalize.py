@@ -19,9 +19,10 @@ class RunningNorm(nn.Module):
     variance: Tensor
     count: Tensor
 
-    def __init__(self, size: int, limit: float = 10.0) -> None:
+    def __init__(self, size: int, limit: float = 10.0, smallest_std: float = 1e-4) -> None:
         super().__init__()
         self.limit = limit  # standard deviations beyond which an entry is clipped
+        self.smallest_std = smallest_std  # an entry that varies less is not blown up
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -50,7 +51,7 @@ class RunningNorm(nn.Module):
 
     def _refresh(self) -> None:
         self.shift = self.mean.float()
-        self.scale = (self.variance + 1e-8).rsqrt().float()
+        self.scale = (self.variance + self.smallest_std**2).rsqrt().float()
 
 
 class ActionNorm(nn.Module):

@@ -27,7 +27,7 @@ from embodied.errors import CheckpointError
 from embodied.spec import spec_from
 from embodied.types import Spec
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 Groups = Mapping[str, Mapping[str, Tensor]]
 

@@ -9,12 +9,14 @@ import torch
 from embodied.errors import PackageError
 from embodied.types import Start
 from simulators.gymnasium import GymnasiumRecipe
+from simulators.libero import LiberoRecipe
 from simulators.maniskill import ManiSkillRecipe
 from simulators.reach import ReachRecipe
 from simulators.robosuite import RobosuiteRecipe
 from simulators.subprocess_env import SubprocessEnv
 from simulators.tabletop import TabletopRecipe
 from tests.counting import CountingRecipe
+from tests.libero_archive import meshes
 
 REACH = ReachRecipe(num_envs=3)
 PENDULUM = GymnasiumRecipe(task="Pendulum-v1", num_envs=3, processes=0)
@@ -22,6 +24,7 @@ BALANCE = GymnasiumRecipe(task="InvertedPendulum-v5", num_envs=3, processes=0)
 PUSH = ManiSkillRecipe(task="PushCube-v1", num_envs=3, processes=0, backend="cpu")
 TABLE = TabletopRecipe(tasks=("reach",), num_envs=3, processes=0)
 TABLE_PICTURES = replace(TABLE, tasks=("push",), obs="rgbd", segmentation=True, cameras=("wrist",), image_size=48)
+BOWL = LiberoRecipe(tasks=(0,), num_envs=3, processes=0, cameras=("agent",), image_size=32, assets=meshes())
 LIFT = RobosuiteRecipe(num_envs=3, processes=0)
 LIFT_PICTURES = replace(LIFT, obs="rgbd", segmentation=True, cameras=("robot0_eye_in_hand",), image_size=48)
 EVERYONE = torch.ones(3, dtype=torch.bool)
@@ -43,6 +46,7 @@ ENVS = {
     "tabletop poses": replace(TABLE, tasks=("push",), control="pose").build,
     "tabletop pictures": TABLE_PICTURES.build,
     "ManiSkill": pytest.param(PUSH.build, marks=pytest.mark.simulators),
+    "LIBERO": pytest.param(BOWL.build, marks=pytest.mark.simulators),
     "robosuite": pytest.param(LIFT.build, marks=pytest.mark.simulators),
     "robosuite pictures": pytest.param(LIFT_PICTURES.build, marks=pytest.mark.simulators),
 }

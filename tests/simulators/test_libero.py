@@ -88,7 +88,7 @@ def test_faithful_pictures_and_proprioception_are_libero_s_to_the_last_bit(ours)
 def test_physics_and_success_are_libero_s_to_the_last_bit(ours, theirs):
     env, (single,) = theirs[0], ours[0].envs
     generator = np.random.default_rng(0)
-    for k in range(40):  # down to the bowls, with both hands: contacts make any difference grow
+    for k in range(24):  # down to the bowls, with both hands: contacts make any difference grow
         action = np.array([0.2, 0.4, -0.6, 0, 0, 0, 0]) + np.append(generator.uniform(-0.5, 0.5, 6), (-1) ** (k // 8))
         action = action.clip(-1, 1).astype(np.float32)
         _, reward, done, _ = env.step(action.astype(np.float64))
@@ -235,21 +235,14 @@ def test_a_stove_that_is_turned_on_is_seen_only_where_it_is_on():
     r = replace(BOWL, suite="goal", tasks=("turn on the stove",), num_envs=2, obs="rgb", image_size=64)
     env = begin(r.build())
     scene = env.envs[0].scene
-    knob = scene.model.joint("flat_stove_1_knob_joint" if _has(scene, "flat_stove_1_knob_joint") else _knob(scene))
+    names = [scene.model.joint(index).name for index in range(scene.model.njnt)]
+    knob = scene.model.joint(next(name for name in names if name.startswith("flat_stove")))
     scene.data.qpos[knob.qposadr[0]] = 1.0
     step = env.step(torch.zeros(2, 1, 7))
     assert step.success[:, 0].tolist() == [True, False]
     pictures = env.observe()["rgb/agent"].float()
     assert (pictures[0] - pictures[1]).abs().max() > 30
     env.close()
-
-
-def _has(scene, name):
-    return name in [scene.model.joint(i).name for i in range(scene.model.njnt)]
-
-
-def _knob(scene):
-    return next(name for i in range(scene.model.njnt) if "flat_stove" in (name := scene.model.joint(i).name))
 
 
 def test_forty_resets_and_two_thousand_steps_leak_nothing():
