@@ -84,8 +84,9 @@ class LiberoRecipe:
 
     def demonstrator(self) -> Demonstrator:
         """One scene with a scripted expert."""
-        from simulators.libero_expert import LiberoExpert
+        from simulators.libero_expert import LiberoExpert, check_expert
 
+        check_expert(str(self.suite), choose(str(self.suite), self.tasks))
         return LiberoExpert(Single(self, self._scenes()))
 
     def _scenes(self) -> Scenes:

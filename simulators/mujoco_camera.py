@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulators.mujoco_meshes import thinned
 
 Render = Literal["fast", "faithful"]
-ROUNDNESS = (16, 8, 1)  # slices and stacks of spheres and cylinders, quads of a box's side
+ROUNDNESS = (16, 8, 4)  # slices and stacks of spheres and cylinders, quads of a box's side: fewer lose highlights
 OUT_OF_SIGHT = (0.0, 0.0, -1e6)  # m
 QUALITY = ("offsamples", "shadowsize", "numslices", "numstacks", "numquads")
 

@@ -1,9 +1,9 @@
 """robosuite: every manipulation task of 1.4 and of 1.5, whichever the interpreter has, with state or pictures.
 
-Four things differ from `robosuite.make(...).step`. Observations are of the moment at which they are asked for: its own
-`step` returns what its sensors saw 2 ms after the step began. Nothing is observed inside a step. A reset draws places
-anew and keeps the model. And every reset has its seed. Physics, controllers, rewards and success are its own, to the
-last bit.
+Four things differ from `robosuite.make(...).step`. Nothing is observed inside a step. What is observed is of one
+moment: robosuite shows bodies where they were a substep (2 ms) before its joints, and 1.5 relates objects to the hand
+where they were an observation before. A reset draws places anew and keeps the model. And every reset has its seed.
+Physics, controllers, rewards and success are its own, to the last bit.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied.errors import ConfigError
+
 WALKED = ("controllers", "utils.buffers", "utils.traj_utils")  # parts of robosuite whose objects are looked through
 GRIPPER = "current_action"  # the only thing that a gripper remembers; the rest describes it
 DESCRIPTIONS = ("controller_config", "part_controller_config", "composite_controller_config", "initialization_noise")
@@ -37,13 +39,19 @@ class Memory:
 
     def read(self, env: Any) -> NDArray[np.float64]:
         """(M,) for each place its kind, 0 where nothing is, and its numbers, padded to the longest kind."""
-        places, parts = _places(env), []
+        values = {path: owner[name] for path, (owner, name) in _places(env).items() if owner[name] is not None}
+        for path, value in values.items():
+            if _kind(value, self.held.get(path, [])) == 0:
+                raise ConfigError(
+                    f"the state of a robosuite scene was asked for, and its {path} is {value!r}, which is nothing of "
+                    f"what was there after its first step; nothing was saved. Begin its episodes from seeds instead."
+                )
+        parts = []
         for path, examples in self.held.items():
-            owner, name = places.get(path, ({}, ""))
             part = np.zeros(1 + _longest(examples))
-            if (value := owner.get(name)) is not None:
-                part[0] = _kind(value, examples)
-                part[1 : 1 + np.size(value)] = np.ravel(value)
+            if path in values:
+                part[0] = _kind(values[path], examples)
+                part[1 : 1 + np.size(values[path])] = np.ravel(values[path])
             parts.append(part)
         parts.append(np.array([marker in env.wiped_markers for marker in _markers(env)], dtype=np.float64))
         return np.concatenate(parts)

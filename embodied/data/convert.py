@@ -1,17 +1,21 @@
 """One or several datasets written anew as one, in our log or as a LeRobot dataset: whole, or not at all.
 
-Episodes that cannot be used are left out and returned by name. The inputs are only read.
+Episodes that cannot be used are left out and returned by name; of several datasets, also those that an earlier one has.
+The inputs are only read.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
+
+import numpy as np
 
 from embodied.data.dataset import examined
 from embodied.data.episode_log import LogWriter
@@ -41,15 +45,18 @@ def convert(
     for dataset in datasets:
         if out.resolve().is_relative_to(dataset.path.resolve()):
             raise DatasetError(f"{out} lies in {dataset.path}, which is only read; nothing was written.")
-    written, left_out = 0, list[Damage]()
+    written, left_out, known = 0, list[Damage](), dict[bytes, str]()
     try:
         with LeRobotWriter(out, facts) if to == "lerobot" else _WholeLog(out, facts) as writer:
             for dataset, index_of in zip(datasets, tasks, strict=True):
-                for _, found in examined(dataset):
-                    if isinstance(found, Damage):
-                        left_out.append(found)
+                for index, found in examined(dataset):
+                    item = found if isinstance(found, Damage) else _renumbered(found, index_of)
+                    if len(datasets) > 1:
+                        item = _told_apart(item, dataset, index, known)
+                    if isinstance(item, Damage):
+                        left_out.append(item)
                     else:
-                        writer.write(replace(found, label=replace(found.label, task=index_of[found.label.task])))
+                        writer.write(item)
                         written += 1
                     progress()
             if not written:
@@ -62,6 +69,30 @@ def convert(
             f"on another disk with out=..."
         ) from None
     return written, left_out
+
+
+def _renumbered(r: Recording, index_of: Sequence[int]) -> Recording:
+    """`r` with the new index of its task, in its label and, where it was observed, there."""
+    task = {"task": np.asarray(index_of, dtype=r.obs["task"].dtype)[r.obs["task"]]} if "task" in r.obs else {}
+    return replace(r, obs={**r.obs, **task}, label=replace(r.label, task=index_of[r.label.task]))
+
+
+def _told_apart(item: Recording | Damage, dataset: Dataset, index: int, known: dict[bytes, str]) -> Recording | Damage:
+    """`item`, or why it is left out; `known` are the contents that were written, and whose they were."""
+    if isinstance(item, Damage):
+        return replace(item, episode=f"{item.episode} of {dataset.path}")
+    name = f"{dataset.name(index)} of {dataset.path}"
+    first = known.setdefault(_content(item), name)
+    return item if first == name else Damage(name, f"it is episode {first} again")
+
+
+def _content(r: Recording) -> bytes:
+    """Equal for equal starts, actions and vectors. Pictures count only where there is nothing else: video is lossy."""
+    vectors = {name: x for name, x in r.obs.items() if x.ndim < 4} or r.obs
+    digest = hashlib.sha256(repr((r.label.task, r.label.initial_state, r.label.seed, len(r))).encode())
+    for x in (r.action, *(vectors[name][: len(r)] for name in sorted(vectors))):
+        digest.update(np.ascontiguousarray(x).tobytes())
+    return digest.digest()
 
 
 def joined(datasets: Sequence[Dataset]) -> tuple[Facts, list[list[int]]]:

@@ -81,6 +81,8 @@ def contradiction(recording: Recording, facts: Facts, *, pictures: bool = True) 
             return f"{field.name} has {len(rows)} rows and there are {length} actions"
         if rows.shape[1:] != field.shape or rows.dtype != field.dtype:
             return f"{field.name} is {rows.dtype} {rows.shape[1:]} where the dataset says {field.dtype} {field.shape}"
+        if field.name == "task" and not field.shape and not ((rows >= 0) & (rows < len(facts.spec.tasks))).all():
+            return f"it observes tasks {rows.min()} to {rows.max()} and the dataset has {len(facts.spec.tasks)}"
     return _not_finite(recording)
 
 

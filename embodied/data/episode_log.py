@@ -14,18 +14,21 @@ import fcntl
 import json
 import os
 import re
+import struct
 import uuid
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embodied.data.layout import HUMAN, SUCCESS, TERMINATED, Layout
+from embodied.data.decoding import decoding
+from embodied.data.layout import HUMAN, SUCCESS, TERMINATED, Layout, fields_of
+from embodied.data.log_index import Entry, continue_at, index
 from embodied.data.recording import Damage, Facts, Label, Recording
-from embodied.data.records import BEGIN, DISCARD, END, HEADER, STEP, Gap, Record, frame, parse, scan
+from embodied.data.records import BEGIN, DISCARD, END, HEADER, STEP, Record, frame, parse
 from embodied.errors import DatasetError
 from embodied.spec import spec_facts, spec_from
 
@@ -61,7 +64,7 @@ class LogWriter:
             raise DatasetError(
                 f"{self.path} is being written by another process; nothing was written. Give this one another part."
             ) from None
-        self.episode = _continue(self.path) - 1
+        self.episode = continue_at(self.path) - 1
         self.steps = 0
         self.running = False
 
@@ -136,35 +139,19 @@ class LogWriter:
             raise DatasetError(f"{what}() without an episode in {self.path}; nothing was written. Call begin() first.")
 
 
-@dataclass(slots=True)
-class _Entry:
-    """Where one episode lies. `reason` says why it cannot be read."""
-
-    path: Path
-    episode: int
-    start: int  # of its first step record
-    end: int  # after its last record
-    steps: int = 0
-    label: Label | None = None
-    finished: bool = False
-    discarded: bool = False
-    reason: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.path.stem}:{self.episode}"
-
-
 class EpisodeLog:
-    """The episodes of a log, in the order of parts and of writing; opening reads the records' headers alone."""
+    """The episodes of a log; opening reads the records' headers and labels alone.
+
+    Their order is that of task, initial state and seed, then of parts and of writing: the same whoever wrote which.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(folder)
         self.facts = _read_facts(self.path)
         self.layout = Layout(self.facts.spec)
         parts = sorted((self.path / "log").glob("*.log"), key=lambda path: (len(path.stem), path.stem))
-        entries = [entry for path in parts for entry in _index(path) if not entry.discarded]
-        self.entries = [entry for entry in entries if not entry.reason and entry.steps]
+        entries = [entry for path in parts for entry in index(path) if not entry.discarded]
+        self.entries = sorted((e for e in entries if not e.reason and e.steps), key=Entry.rank)  # equal ones stay
         self.lengths = np.array([entry.steps for entry in self.entries], dtype=np.int64)  # (E,)
         self.damaged = [Damage(entry.name, entry.reason) for entry in entries if entry.reason]
 
@@ -179,6 +166,10 @@ class EpisodeLog:
 
     def recording(self, index: int, *, pictures: bool = True) -> Recording:
         """DatasetError where one of its records turns out damaged."""
+        with decoding(f"episode {self.name(index)}", zlib.error, struct.error):
+            return self._recording(index, pictures=pictures)
+
+    def _recording(self, index: int, *, pictures: bool) -> Recording:
         entry = self.entries[index]
         with entry.path.open("rb") as file:
             file.seek(entry.start)
@@ -205,7 +196,7 @@ class EpisodeLog:
         return Recording(obs, action, reward, *flags, label=self.label(index))
 
 
-def _payloads(entry: _Entry, data: bytes) -> list[tuple[Record, memoryview]]:
+def _payloads(entry: Entry, data: bytes) -> list[tuple[Record, memoryview]]:
     """The records in `data`, which is what `entry` covers of its file; each payload is checked."""
     view, at, found = memoryview(data), 0, list[tuple[Record, memoryview]]()
     while at < len(data):
@@ -217,73 +208,6 @@ def _payloads(entry: _Entry, data: bytes) -> list[tuple[Record, memoryview]]:
         found.append((record, payload))
         at = record.end - entry.start
     return found
-
-
-def _index(path: Path) -> list[_Entry]:
-    """The episodes of one file."""
-    entries: list[_Entry] = []
-    with path.open("rb") as file:
-        for item in scan(file):
-            if isinstance(item, Gap):
-                _take_gap(entries, item, path)
-                continue
-            if not entries or entries[-1].episode != item.episode:
-                start = item.end if item.kind == BEGIN else item.start
-                reason = "" if item.kind == BEGIN else "its first record is damaged"
-                entries.append(_Entry(path, item.episode, start, start, reason=reason))
-            if item.kind == BEGIN:
-                file.seek(item.payload)
-                _take_label(entries[-1], file.read(item.length), item.crc)
-            else:
-                _take(entries[-1], item)
-        if entries and not entries[-1].finished:
-            _drop_unwritten(entries[-1], file)
-    return entries
-
-
-def _take(entry: _Entry, record: Record) -> None:
-    if record.step != entry.steps:
-        entry.reason = entry.reason or f"the records of steps {entry.steps} to {record.step - 1} are damaged or missing"
-    entry.end = record.end
-    entry.finished = record.kind != STEP
-    entry.discarded = record.kind == DISCARD
-    entry.steps = record.step + (record.kind == STEP)
-
-
-def _take_gap(entries: list[_Entry], gap: Gap, path: Path) -> None:
-    """A torn record at the end costs the step in flight; anything else costs the episode around it."""
-    if gap.torn:
-        return
-    if not entries or entries[-1].finished:  # so it lies in the next one
-        entries.append(_Entry(path, entries[-1].episode + 1 if entries else 0, gap.end, gap.end))
-    entries[-1].reason = entries[-1].reason or f"bytes {gap.start} to {gap.end} of {path} are not a record"
-
-
-def _take_label(entry: _Entry, payload: bytes, crc: int) -> None:
-    if zlib.crc32(payload) != crc:
-        entry.reason = "its label is damaged"
-        return
-    entry.label = Label(**json.loads(payload))
-
-
-def _drop_unwritten(entry: _Entry, file: Any) -> None:
-    """Cut the last step of an unfinished episode if a power cut left its payload unwritten."""
-    last = [item for item in scan(file) if isinstance(item, Record)][-1]
-    file.seek(last.payload)
-    if last.kind == STEP and zlib.crc32(file.read(last.length)) != last.crc:
-        entry.steps, entry.end = entry.steps - 1, last.start
-
-
-def _continue(path: Path) -> int:
-    """Cut a torn record off the end of our own part; the number of the next episode."""
-    following = 0
-    with path.open("rb") as file:
-        for item in scan(file):
-            if isinstance(item, Gap) and item.torn:
-                os.truncate(path, item.start)
-            elif isinstance(item, Record):
-                following = max(following, item.episode + 1)
-    return following
 
 
 def _single(facts: Facts) -> Facts:
@@ -334,6 +258,11 @@ def _first_difference(there: Any, here: Any, path: str = "") -> str:
 
 def _read_facts(folder: Path) -> Facts:
     path = folder / FACTS
+    if not path.is_file():
+        raise DatasetError(
+            f"{folder} is no episode log: it has no {FACTS}; nothing was read. Make one of another dataset with "
+            f"`embodied data convert {folder} to=log`."
+        )
     try:
         found = json.loads(path.read_text())
         if found["format"] != FORMAT or found["version"] != VERSION:
@@ -341,6 +270,8 @@ def _read_facts(folder: Path) -> Facts:
                 f"{path} is of {found['format']!r}, version {found['version']}, and this version reads {FORMAT!r}, "
                 f"version {VERSION}; nothing was read."
             )
-        return Facts(spec_from(found["spec"]), found["simulator"], found["origin"], tuple(found.get("lacks", ())))
+        spec = spec_from(found["spec"])
+        fields_of(spec)
+        return Facts(spec, found["simulator"], found["origin"], tuple(found.get("lacks", ())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} does not describe a dataset ({error}); nothing was read.") from None

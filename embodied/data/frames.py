@@ -26,7 +26,7 @@ from embodied.data.layout import Field, fields_of
 from embodied.data.recording import Dataset, Facts, Label, Recording
 from embodied.errors import DatasetError
 
-VERSION = 1
+VERSION = 2
 STEPS = {  # arrays of S rows besides the action
     "frame": np.dtype(np.int64),
     "next_frame": np.dtype(np.int64),

@@ -95,6 +95,10 @@ class Layout:
                 plain = raw if stored == RAW else zlib.decompress(raw)
                 into[field.name][row] = np.frombuffer(plain, dtype=field.dtype).reshape(field.shape)
             at += size
+        if at != len(data):
+            raise DatasetError(
+                f"a record holds {len(data)} bytes of observations where the dataset's spec makes it {at}."
+            )
 
 
 def _pack(field: Field, array: NDArray[Any]) -> Iterable[bytes]:

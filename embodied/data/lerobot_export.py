@@ -101,7 +101,7 @@ class LeRobotWriter:
                 video_key=name, chunk_index=0, file_index=0))  # fmt: skip
         path = self.root / form.EPISODES / "chunk-000" / "file-000.parquet"
         path.parent.mkdir(parents=True)
-        self.parquet.write_table(self.pa.Table.from_pylist(self.episodes), path, compression="snappy")
+        self.parquet.write_table(self._episode_table(), path, compression="snappy")
         self.parquet.write_table(self._tasks(), self.root / form.TASKS)
         summaries = {name: summarize(np.concatenate(parts)) for name, parts in self.values.items()}
         summaries |= {name: _per_channel(counted.summary()) for name, counted in self.counted.items()}
@@ -126,6 +126,11 @@ class LeRobotWriter:
         finally:
             if self.root.exists():
                 self.discard()
+
+    def _episode_table(self) -> Any:
+        """A row for each episode; what only some of them have is empty in the others."""
+        names = dict.fromkeys(name for row in self.episodes for name in row)
+        return self.pa.table({name: self.pa.array([row.get(name) for row in self.episodes]) for name in names})
 
     def _columns(self, recording: Recording, index: int) -> dict[str, NDArray[Any]]:
         """What the data file holds of an episode, each (L, ...)."""
@@ -270,7 +275,7 @@ class _Videos:
 
     def _is_full(self, writer: VideoWriter, rows: int) -> bool:
         seconds = writer.seconds + rows / self.fps
-        return seconds > form.VIDEO_S or writer.path.stat().st_size > form.VIDEO_MB * 2**20
+        return seconds > form.VIDEO_S or writer.size > form.VIDEO_MB * 2**20
 
 
 def check_absent(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -30,18 +30,22 @@ class Tables:
         self.first = np.zeros(1, dtype=np.int64)  # row at which each row group of the open file begins
 
     def inside(self, template: str, **keys: Any) -> Path:
-        """The path that a template of info.json names; it must lie in the dataset."""
+        """The path that a template of info.json names; it must lie in the dataset.
+
+        Its text is judged, not where links lead: in the cache of the Hugging Face hub every file is one.
+        """
         try:
-            path = (self.root / template.format(**keys)).resolve()
+            text = template.format(**keys)
         except (KeyError, IndexError, ValueError, AttributeError):
             raise DatasetError(
                 f"{self.root / form.INFO} has no usable path ({template!r}); nothing was read."
             ) from None
-        if not path.is_relative_to(self.root.resolve()):
+        path = PurePosixPath(text)
+        if path.is_absolute() or ".." in path.parts:
             raise DatasetError(
                 f"{self.root / form.INFO} leads out of its folder ({template!r}); nothing was read from there."
             )
-        return self.root / path.relative_to(self.root.resolve())
+        return self.root / path
 
     def data_path(self, row: Mapping[str, Any]) -> Path:
         place = {key: int(row[f"data/{key}"]) for key in ("chunk_index", "file_index")}

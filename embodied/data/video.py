@@ -27,7 +27,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, height: int, width: int, fps: float) -> None:
         self.av = need("av", extra="data")
-        self.path, self.count = path, 0
+        self.path, self.count, self.size = path, 0, 0  # pictures, bytes that the encoder has handed out
         self.rate = Fraction(fps).limit_denominator(1000)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.container: Any = self.av.open(str(path), "w", options={"movflags": "faststart"})
@@ -48,12 +48,16 @@ class VideoWriter:
             frame.pts, frame.time_base = self.count, 1 / self.rate
             if index == 0:
                 frame.pict_type = self.av.video.frame.PictureType.I
-            self.container.mux(self.stream.encode(frame))
+            self._mux(self.stream.encode(frame))
             self.count += 1
 
     def close(self) -> None:
-        self.container.mux(self.stream.encode())
+        self._mux(self.stream.encode())
         self.container.close()
+
+    def _mux(self, packets: Any) -> None:
+        self.size += sum(packet.size for packet in packets)
+        self.container.mux(packets)
 
 
 def read_pictures(path: Path, start: float, count: int, fps: float) -> NDArray[np.uint8]:

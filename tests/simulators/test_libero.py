@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ def _there():
         pytest.skip(f"LIBERO is not on this machine: {error}")
 
 
+def built(r: LiberoRecipe) -> Any:
+    return r.build()
+
+
 def begin(env: Any, initial_state=0, task=0, seed=0) -> Any:
     start = Start(*(torch.full((env.spec.num_envs,), x) for x in (task, initial_state, seed)))
     env.reset(torch.ones(env.spec.num_envs, dtype=torch.bool), start)
@@ -47,7 +52,7 @@ def seen(env):
 def theirs():
     """LIBERO's own environment, as its evaluation scripts make it."""
     assert BOWL.assets
-    envs = import_libero(BOWL.assets)
+    envs = import_libero(Path(BOWL.assets))
     (task,) = choose("spatial", (0,))
     env = envs.OffScreenRenderEnv(bddl_file_name=str(task.bddl), camera_heights=128, camera_widths=128)
     env.seed(0)
@@ -112,7 +117,7 @@ def test_fast_pictures_are_close_to_faithful_ones():
     similarity = pytest.importorskip("skimage.metrics").structural_similarity
     pictures = []
     for render in ("fast", "faithful"):
-        env = replace(BOWL, obs="rgb", render=render).build()
+        env = built(replace(BOWL, obs="rgb", render=render))
         pictures.append(seen(begin(env)))
         env.close()
     for camera in ("rgb/agent", "rgb/wrist"):
@@ -146,7 +151,7 @@ def test_the_gripper_opens_with_plus_one_unless_it_is_asked_to_close():
 
 
 def test_objects_are_in_the_state_where_the_physics_has_them():
-    env = begin(BOWL.build())
+    env = begin(built(BOWL))
     scene = env.envs[0].scene
     state = env.observe()["state"][0].double().numpy()
     bowl = scene.data.body("akita_black_bowl_1_main")
@@ -157,17 +162,17 @@ def test_objects_are_in_the_state_where_the_physics_has_them():
 
 
 def test_an_initial_state_that_is_not_stored_is_one_sentence():
-    env = BOWL.build()
+    env = built(BOWL)
     with pytest.raises(ConfigError, match=r"initial state 50 of .*50 are stored.*Count from 0 to 49"):
         begin(env, initial_state=50)
     env.close()
 
 
 def test_seeds_reach_all_stored_states_whether_even_or_odd():
-    env = BOWL.build()
+    env = built(BOWL)
     stored = env.envs[0].scene.stored[:, 10:13]  # where the first object is, before it settles
     drawn = set()
-    quick = replace(BOWL, settle_steps=0).build()
+    quick = built(replace(BOWL, settle_steps=0))
     for seed in range(0, 40, 2):
         begin(quick, initial_state=-1, seed=seed)
         place = quick.envs[0].scene.data.qpos[9:12]
@@ -178,7 +183,7 @@ def test_seeds_reach_all_stored_states_whether_even_or_odd():
 
 
 def test_sampled_starts_place_the_objects_anew_and_repeat_with_their_seed():
-    env = replace(BOWL, starts="sampled").build()
+    env = built(replace(BOWL, starts="sampled"))
     assert env.spec.initial_states is None
     states = [seen(begin(env, initial_state=-1, seed=seed))["state"] for seed in (1, 2, 1)]
     assert torch.equal(states[0], states[2])
@@ -200,7 +205,7 @@ def test_environments_of_several_tasks_share_scenes_and_do_not_disturb_each_othe
     expected = seen(together)
     assert expected["task"].tolist() == [0, 1, 0]
     together.close()
-    alone = replace(r, num_envs=1).build()
+    alone = built(replace(r, num_envs=1))
     for n in range(3):
         alone.reset(ONE, Start(start.task[n : n + 1], start.initial_state[n : n + 1], start.seed[n : n + 1]))
         alone.step(actions[n : n + 1])
@@ -247,7 +252,7 @@ def test_a_stove_that_is_turned_on_is_seen_only_where_it_is_on():
 
 def test_forty_resets_and_two_thousand_steps_leak_nothing():
     psutil = pytest.importorskip("psutil")
-    env = replace(BOWL, obs="rgb", image_size=32).build()
+    env = built(replace(BOWL, obs="rgb", image_size=32))
     memory = []
     for episode in range(42):
         begin(env, initial_state=episode)
@@ -286,7 +291,7 @@ def test_an_expert_puts_a_can_into_the_basket_and_its_actions_repeat_it():
 
 
 def test_an_expert_refuses_what_it_cannot_do_and_names_what_it_can():
-    with pytest.raises(ConfigError, match=r"open_the_middle_drawer.*it can do 8 tasks: .*put_the_bowl_on_the_plate"):
+    with pytest.raises(ConfigError, match=r"open_the_middle_drawer.*it can do 7 tasks: .*put_the_bowl_on_the_plate"):
         replace(BOWL, suite="goal", tasks=("open the middle drawer of the cabinet",)).demonstrator()
 
 
@@ -294,7 +299,7 @@ def test_people_see_a_video(tmp_path):
     from embodied.learner.learner import seeded_policy
     from policies.mlp import MLPRecipe
 
-    env = BOWL.build()
+    env = built(BOWL)
     policy = seeded_policy(MLPRecipe(hidden=(8,)), env.spec, 0)
     env.close()
     path = film(BOWL, policy, Starts(seed=0), episodes=1, max_steps=2, path=tmp_path / "video.mp4")

@@ -1,6 +1,7 @@
 """ManiSkill's motion planners show its tasks, and what they did can be done again."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_the_end_of_an_episode_ends_the_planner():
 
 
 def test_a_planner_that_cannot_go_on_says_so():
-    demonstrator = replace(PICK, task="PushCube-v1").demonstrator()
+    demonstrator: Any = replace(PICK, task="PushCube-v1").demonstrator()
     demonstrator.reset(0, -1, 4)
     demonstrator.solve = lambda *_, **__: -1
     with pytest.raises(DemonstrationError, match="found no path"):

@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def observing(**changed):
-    return replace(SPEC, obs=SPEC.obs | {name.replace("_", "/"): array for name, array in changed.items()})
+    return replace(SPEC, obs={**SPEC.obs, **{name.replace("_", "/"): array for name, array in changed.items()}})
 
 
 def test_episodes_come_as_they_were_recorded_without_what_was_seen_last(folder):
