@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,8 @@ Datasets are only read. An episode that is damaged or contradicts itself is left
   convert PATH        write it anew in another format
       to=lerobot      LeRobot v3: parquet and mp4 (H.264, lossy); numbers stay exact. to=log: ours, lossless
       out=FOLDER      left out: beside PATH, with the format's name at the end
-  merge PATH PATH ... one dataset of several, of the same robot, actions and cameras; task lists are united
+  merge PATH PATH ... one dataset of several, of the same robot, actions and cameras; task lists are united,
+                      and an episode that is there twice is left out, by name
       out=FOLDER      needed
       to=log          or lerobot
 
@@ -63,18 +65,33 @@ def main(argv: list[str]) -> int:
     commands: dict[str, Callable[[list[Path], dict[str, str]], int]] = {
         "show": show, "check": check, "stats": stats, "convert": convert_command, "merge": merge,
     }  # fmt: skip
-    return commands[name](paths, settings)
+    try:
+        status = commands[name](paths, settings)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
 
 
 def show(paths: list[Path], settings: dict[str, str]) -> int:
-    for path in paths:
+    for path, own in zip(paths, _own_names(paths), strict=True):
         dataset = open_dataset(path)
         with _progress(f"reading {path.name}", _total(dataset)) as step:
             found = overview(_counted(dataset, step, pictures=False))
         _print_overview(dataset, found)
         if "out" in settings:
-            _draw(dataset, found, Path(settings["out"]) / (path.name if len(paths) > 1 else ""))
+            _draw(dataset, found, Path(settings["out"]) / (own if len(paths) > 1 else ""))
     return 0
+
+
+def _own_names(paths: Sequence[Path]) -> list[str]:
+    """The name of each path, with as many of the folders that it is in as tell all of them apart: a-demo, b-demo."""
+    parts = [path.resolve().parts for path in dict.fromkeys(paths)]
+    depth = 1
+    while len({part[-depth:] for part in parts}) < len({*parts}):
+        depth += 1
+    return ["-".join(path.resolve().parts[-depth:]) for path in paths]
 
 
 def check(paths: list[Path], _: dict[str, str]) -> int:

@@ -115,7 +115,7 @@ def _find(tasks: list[Task], suite: str, wanted: str | int) -> Task:
     key = wanted.replace(" ", "_")
     if key in by_name:
         return by_name[key]
-    raise unknown(f"LIBERO's suite {suite} has no task", key, by_name)
+    raise unknown(f"LIBERO's suite {suite} has no task", key, by_name, cutoff=0.3)  # names are long
 
 
 def libero_folder() -> Path:

@@ -1,9 +1,10 @@
 """robosuite: every manipulation task of 1.4 and of 1.5, whichever the interpreter has, with state or pictures.
 
-Four things differ from `robosuite.make(...).step`. Nothing is observed inside a step. What is observed is of one
+Five things differ from `robosuite.make(...).step`. Nothing is observed inside a step. What is observed is of one
 moment: robosuite shows bodies where they were a substep (2 ms) before its joints, and 1.5 relates objects to the hand
 where they were an observation before. A reset draws places anew and keeps the model. And every reset has its seed.
-Physics, controllers, rewards and success are its own, to the last bit.
+Physics, controllers, rewards and success are its own, to the last bit. And +1 opens a gripper, as everywhere in this
+repository; in robosuite, its demonstrations and policies it closes (`gripper: closes`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from embodied.types import Array, Spec
 from simulators.mujoco_camera import Camera, Render
 from simulators.randomize import Randomize
 from simulators.robosuite_experts import expert_of
-from simulators.robosuite_make import SAID, Control, make, unknown
+from simulators.robosuite_make import SAID, Control, gripper_entries, make, unknown
 from simulators.robosuite_memory import Memory
 from simulators.robosuite_state import advance, numpy_seeded
 from simulators.subprocess_env import SubprocessEnv, split
@@ -44,6 +45,7 @@ class RobosuiteRecipe:
     robots: tuple[str, ...] = ("Panda",)  # a task for two arms takes a single one twice
     controller: str | None = "OSC_POSE"  # a shipped one, or the path of a JSON file; null takes the robot's default
     controller_fields: dict[str, Any] = field(default_factory=dict)  # of the controller, to be other than it says
+    gripper: Literal["opens", "closes"] = "opens"  # what +1 does to it; robosuite's own demonstrations: closes
     control_hz: Positive = 20.0
     reward: Literal["dense", "sparse"] = "dense"
     terminate_on_success: bool = True  # false: the episode goes on until its time limit
@@ -89,6 +91,7 @@ class Single:
         self.passes = 2 if hasattr(self.env, "rng") else 1  # 1.5 relates an object to the hand before it looks for it
         low, high = self.env.action_spec
         self.middle, self.half = (low + high) / 2, (high - low) / 2
+        self.sign = np.where(gripper_entries(self.env) & (r.gripper == "opens"), -1.0, 1.0)  # (A,)
         self._check_cameras()
         self.memory = Memory()
         self.reset(0, -1, 0)
@@ -103,7 +106,7 @@ class Single:
             control_hz=r.control_hz,
             tasks=(SAID.get(r.task, r.task),),
             max_steps=r.horizon,
-            robot="+".join(robot.name for robot in self.env.robots),
+            robot="+".join(robot.name.lower() for robot in self.env.robots),
         )
 
     def reset(self, task: int, initial_state: int, seed: int) -> None:  # noqa: ARG002  (one task)
@@ -123,7 +126,7 @@ class Single:
             self.mujoco.mj_forward(self.model, self.data)
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
-        env, scaled = self.env, self.middle + self.variation.late(action) * self.half
+        env, scaled = self.env, self.middle + self.variation.late(action) * self.sign * self.half
         env.timestep += 1
         advance(env, scaled)
         env.cur_time += env.control_timestep
@@ -165,7 +168,7 @@ class Single:
         expert = expert_of(self.r.task, self.r.robots, self.r.controller, self.r.controller_fields)
         while not self.env._check_success():
             self._look()
-            act(expert(self.env))
+            act((expert(self.env) * self.sign).astype(np.float32))
 
     def get_state(self) -> NDArray[np.float64]:
         physics = np.empty(self.mujoco.mj_stateSize(self.model, self.layout))

@@ -15,6 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embodied.errors import ConfigError, PackageError
 from simulators.robosuite_state import import_robosuite, numpy_seeded
 
@@ -190,3 +193,22 @@ def _changed(config: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any
         if name not in config:
             raise unknown(f"the controller {config['type']} of robosuite has no field", name, config)
     return config | dict(fields)
+
+
+def gripper_entries(env: Any) -> NDArray[np.bool_]:
+    """(A,) which entries of an action move fingers."""
+    entries: list[bool] = []
+    for robot in env.robots:
+        parts = getattr(robot, "_action_split_indexes", None)  # 1.5: {part: (start, end)}
+        if parts is not None:
+            own = np.zeros(robot.action_dim, dtype=bool)
+            for name, (start, end) in parts.items():
+                own[start:end] = name.endswith("gripper")
+            entries += own.tolist()
+            continue
+        arms = robot.gripper if isinstance(robot.gripper, dict) else {"": robot.gripper}  # 1.4: arm, fingers, arm, ...
+        size = robot.action_dim // len(arms)
+        for gripper in arms.values():
+            fingers = gripper.dof if gripper is not None else 0
+            entries += [False] * (size - fingers) + [True] * fingers
+    return np.array(entries)

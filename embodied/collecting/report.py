@@ -18,6 +18,8 @@ from embodied.metrics.display import PLAIN_EVERY_S, clock
 from embodied.metrics.stats import percent
 from embodied.types import Spec
 
+CHUNK = 8  # actions: planners pause, and what is seen then does not tell a single action when to go on
+
 
 class Progress:
     """A bar in a terminal, a line now and then anywhere else."""
@@ -79,7 +81,7 @@ def summary(
         return
     print(f"{len(kept)} episodes are in {folder}. Look at them, then learn from them:")
     print(f"  embodied data show {shlex.quote(str(folder))}")
-    learn = ["algorithm=bc", f"algorithm.dataset={folder}", *words, *_limit(spec, kept)]
+    learn = ["algorithm=bc", f"algorithm.dataset={folder}", *words, f"policy.chunk={CHUNK}", *_limit(spec, kept)]
     print(f"  embodied train {shlex.join(learn)}")
 
 

@@ -5,7 +5,10 @@ Opening checks that the data fit the simulator; whatever then comes out of here 
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,15 +47,18 @@ class Demonstrations:
         *,
         chunk: int,
         task: Tensor | None = None,
+        identity: Sequence[int] = (),
     ) -> None:
         """`frames` each (P, ...), of which row r saw `frame[r]` and did `action[r]`; R rows of E episodes.
 
         `lengths` (E,); `held_out` (E,) from learning; `task` (E,) is added to what was seen where it is given.
+        `identity` (E,) of the episodes, by which a continued run knows them again.
         """
         self.frames, self.frame, self.action, self.lengths, self.chunk = frames, frame, action, lengths, chunk
         self.task = None if task is None else task.repeat_interleave(lengths)  # (R,)
         self.last = (lengths.cumsum(0) - 1).repeat_interleave(lengths)  # (R,)
         kept_out = held_out.repeat_interleave(lengths)  # (R,) bool
+        self.crc = zlib.crc32(repr(list(identity)).encode(), zlib.crc32(action.numpy().tobytes()))
         self.learned, self.validation = (~kept_out).nonzero()[:, 0], kept_out.nonzero()[:, 0]  # rows of each
 
     def sample(self, count: int, generator: torch.Generator) -> Chunks:
@@ -72,40 +78,50 @@ class Demonstrations:
         action = self.action[wanted.minimum(last)]  # (B, K, A)
         return Chunks(obs=self.obs(rows), action=action, sample_weight=(wanted <= last).float())
 
-    def obs(self, rows: Tensor) -> dict[str, Tensor]:
-        """What was seen before the actions in `rows` (B,), copied, each (B, ...)."""
+    def obs(self, rows: Tensor, only: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """What was seen before the actions in `rows` (B,), copied, each (B, ...); all of it, or `only` some."""
         frame = self.frame[rows.numpy()]  # (B,)
-        seen = {name: torch.from_numpy(x[frame]) for name, x in self.frames.items()}
+        names = self.frames if only is None else only
+        seen = {name: torch.from_numpy(self.frames[name][frame]) for name in names}
         return seen if self.task is None else seen | {"task": self.task[rows]}
 
     def describe(self, policy: Policy) -> None:
-        """Let `policy` measure every observation and action of the episodes to learn from, once."""
+        """Let `policy` measure every vector and action of the episodes to learn from, once; pictures are not read."""
         device = next(policy.parameters()).device
+        vectors = [name for name, x in self.frames.items() if x.ndim < 4]
         for rows in self.learned.split(PORTION):
-            policy.track({name: x.to(device) for name, x in self.obs(rows).items()})
+            policy.track({name: x.to(device) for name, x in self.obs(rows, only=vectors).items()})
         policy.calibrate(self.action[self.learned].to(device))
 
     def state(self) -> Mapping[str, Tensor]:
         """Which data these are: nothing else is needed to continue."""
-        return {"lengths": self.lengths, "validation": self.validation}
+        return {"lengths": self.lengths, "validation": self.validation, "crc": torch.tensor(self.crc)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Refuse to continue on other data than the run began with."""
         mine = self.state()
-        if any(not torch.equal(mine[name], state[name]) for name in mine):
+        if any(name not in state or not torch.equal(mine[name], state[name]) for name in mine):
             raise CheckpointError(
                 f"the run learned from {len(state['lengths'])} episodes with {int(state['lengths'].sum())} actions and "
-                f"the dataset now holds {len(self.lengths)} with {len(self.action)}, or divides them differently; "
+                f"the dataset now holds {len(self.lengths)} with {len(self.action)}, other ones or divided differently; "
                 f"nothing was continued. Restore the dataset, or begin a new run."
             )
 
 
 def open_demonstrations(
-    path: Path, spec: Spec, *, chunk: int, validation: float, episodes: int | None = None, seed: int = 0
+    path: Path,
+    spec: Spec,
+    *,
+    chunk: int,
+    validation: float,
+    episodes: int | None = None,
+    seed: int = 0,
+    only_successes: bool = True,
 ) -> Demonstrations:
-    """The first `episodes` (None: all) of the dataset at `path`, for a policy that acts in `spec` with K = `chunk`.
+    """Some `episodes` (None: all) of the dataset at `path`, for a policy that acts in `spec` with K = `chunk`.
 
-    The share `validation` of them, drawn by `seed`, is held out.
+    As many of each task, the first ones. The share `validation` of them, drawn by `seed`, is held out. Where the
+    dataset says what succeeded, nothing else is learned from, unless `only_successes` is false.
     """
     dataset, name = open_dataset(path), str(path)
     check_fits(dataset.facts.spec, spec, name)
@@ -120,32 +136,52 @@ def open_demonstrations(
             "%s: %d episodes show tasks that the simulator does not have; they are left out.",
             name, len(frames.labels) - len(playable),
         )  # fmt: skip
-    chosen = playable[:episodes]
-    if not chosen:
+    if not playable:
         raise DatasetError(_empty(name, len(dataset) + len(dataset.damaged) - len(frames.labels)))
+    wanted = _succeeded(frames, playable, name) if only_successes and "success" not in dataset.facts.lacks else playable
+    chosen = first_of_each([frames.labels[e].task for e in wanted], episodes)
+    chosen = [wanted[index] for index in chosen]
+    frame, action = _rows(frames, chosen)
+    _tell_outside(action, name)
+    identity = [_identity(frames, e) for e in chosen]
     return Demonstrations(
         {key: _near(frames.obs[key]) for key in spec.obs if key != "task"},
-        *_rows(frames, chosen),
+        frame,
+        action,
         torch.from_numpy(frames.lengths[chosen]),
-        split(len(chosen), validation, seed, name),
+        split(identity, validation, seed, name),
         chunk=chunk,
         task=torch.tensor([tasks[frames.labels[e].task] for e in chosen]) if "task" in spec.obs else None,
+        identity=identity,
     )
 
 
-def split(count: int, fraction: float, seed: int, name: str) -> Tensor:
-    """(E,) bool: which of `count` episodes are held out; one at least, where `fraction` asks for any."""
-    held_out = torch.zeros(count, dtype=torch.bool)
+def first_of_each(tasks: Sequence[int], count: int | None) -> list[int]:
+    """In their order, `count` of the episodes whose `tasks` (E,) these are: the first of each task, then the second."""
+    seen: Counter[int] = Counter()
+    turns: list[tuple[int, int]] = []  # which of its task an episode is, and where
+    for index, task in enumerate(tasks):
+        turns.append((seen[task], index))
+        seen[task] += 1
+    return sorted(index for _, index in sorted(turns)[:count])
+
+
+def split(identity: Sequence[int], fraction: float, seed: int, name: str) -> Tensor:
+    """(E,) bool: which episodes are held out, drawn by what they are and not by their place.
+
+    One at least, where `fraction` asks for any; equal ones are held out together.
+    """
+    count, number = len(identity), round(len(identity) * fraction)
     if fraction == 0:
-        return held_out
-    number = max(1, round(count * fraction))
-    if number >= count:
+        return torch.zeros(count, dtype=torch.bool)
+    drawn = [mix(seed, SPLIT_ROLE, one) for one in identity]
+    limit = sorted(drawn)[min(max(1, number), count) - 1]
+    held_out = torch.tensor([one <= limit for one in drawn])
+    if held_out.all():
         raise DatasetError(
             f"{name} has {count} usable episodes, and holding out {fraction:.0%} of them for validation leaves none to "
             f"learn from; nothing was learned. Collect more, or set algorithm.validation=0."
         )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, SPLIT_ROLE)))
-    held_out[order[:number]] = True
     return held_out
 
 
@@ -202,6 +238,41 @@ def _rows(frames: Frames, episodes: list[int]) -> tuple[NDArray[np.int64], Tenso
     """Frame and action of every step of `episodes`: (R,) and (R, A)."""
     rows = np.isin(frames.episode, episodes)
     return frames.frame[rows], torch.from_numpy(frames.action[rows])
+
+
+def _identity(frames: Frames, episode: int) -> int:
+    """The same for an episode that begins alike, wherever it is kept; without a seed, for one whose actions are alike.
+
+    By the words of the task: its number may change when datasets are merged.
+    """
+    label = frames.labels[episode]
+    start = (frames.facts.spec.tasks[label.task], label.initial_state, label.seed)
+    actions = b"" if label.seed >= 0 else frames.action[frames.episode == episode].tobytes()
+    return int.from_bytes(hashlib.sha256(repr(start).encode() + actions).digest()[:8], "little")
+
+
+def _succeeded(frames: Frames, episodes: list[int], name: str) -> list[int]:
+    """Those of `episodes` in which the task was solved at some step."""
+    solved = set(frames.episode[frames.success].tolist())
+    kept = [e for e in episodes if e in solved]
+    failed = len(episodes) - len(kept)
+    if not kept:
+        raise DatasetError(
+            f"{name} holds {failed} episodes and none of them succeeds; nothing was learned. Demonstrate the task to "
+            f"its end, or set algorithm.only_successes=false to learn from failures."
+        )
+    if failed:
+        logger.warning("%s: %d episodes without success are left out.", name, failed)
+    return kept
+
+
+def _tell_outside(action: Tensor, name: str) -> None:
+    outside = int((action.abs() > 1 + 1e-6).any(dim=1).sum())
+    if outside:
+        logger.warning(
+            "%s: %d of %d actions reach beyond [-1, 1], where a policy's actions end: they are in other units than "
+            "the simulator takes, or will be cut off.", name, outside, len(action),
+        )  # fmt: skip
 
 
 def _near(frames: NDArray[Any]) -> NDArray[Any]:

@@ -26,7 +26,7 @@ import numpy as np
 
 from embodied.data.decoding import decoding
 from embodied.data.layout import HUMAN, SUCCESS, TERMINATED, Layout, fields_of
-from embodied.data.log_index import Entry, continue_at, index
+from embodied.data.log_index import Entry, continue_at, entries_of
 from embodied.data.recording import Damage, Facts, Label, Recording
 from embodied.data.records import BEGIN, DISCARD, END, HEADER, STEP, Record, frame, parse
 from embodied.errors import DatasetError
@@ -150,7 +150,7 @@ class EpisodeLog:
         self.facts = _read_facts(self.path)
         self.layout = Layout(self.facts.spec)
         parts = sorted((self.path / "log").glob("*.log"), key=lambda path: (len(path.stem), path.stem))
-        entries = [entry for path in parts for entry in index(path) if not entry.discarded]
+        entries = [entry for path in parts for entry in entries_of(path) if not entry.discarded]
         self.entries = sorted((e for e in entries if not e.reason and e.steps), key=Entry.rank)  # equal ones stay
         self.lengths = np.array([entry.steps for entry in self.entries], dtype=np.int64)  # (E,)
         self.damaged = [Damage(entry.name, entry.reason) for entry in entries if entry.reason]

@@ -192,7 +192,9 @@ def _describe(folder: Path, info: Mapping[str, Any], tasks: list[str]) -> tuple[
 def _read_ours(path: Path) -> Facts:
     try:
         found = json.loads(path.read_text())
-        return Facts(spec_from(found["spec"]), found["simulator"], found["origin"], tuple(found["lacks"]))
+        spec = spec_from(found["spec"])
+        fields_of(spec)
+        return Facts(spec, found["simulator"], found["origin"], tuple(found["lacks"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{path} is damaged ({error!r}); nothing was read. Without that file the dataset is read like any other."

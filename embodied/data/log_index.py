@@ -43,7 +43,7 @@ class Entry:
         return label.task, label.initial_state, label.seed
 
 
-def index(path: Path) -> list[Entry]:
+def entries_of(path: Path) -> list[Entry]:
     """The episodes of one file."""
     entries: list[Entry] = []
     records: list[Record] = []  # of the last one
@@ -115,7 +115,7 @@ def _take_label(entry: Entry, payload: bytes, crc: int) -> None:
 def _drop_unwritten(entries: list[Entry], records: list[Record], file: BinaryIO) -> None:
     """Cut what a power cut left unwritten off the last episode, whose `records` these are."""
     entry, kept = entries[-1], _written(records, file)
-    if kept == len(records) or entry.discarded:
+    if kept == len(records):
         return
     if kept == 0 and records[0].kind == BEGIN:
         entries.pop()

@@ -93,7 +93,7 @@ def test_a_step_is_robosuites_own_to_the_last_bit(task, build):
     for action in actions(ours, 10):
         reward, _, _ = ours.step(action)
         ours.observe()
-        _, expected, _, _ = own.env.step(own.middle + action * own.half)
+        _, expected, _, _ = own.env.step(own.middle + action * own.sign * own.half)
         own.env.done = False
         assert reward == expected
         assert np.array_equal(ours.data.qpos, own.data.qpos)
@@ -242,3 +242,24 @@ def test_a_task_without_a_script_names_those_that_have_one():
 def test_what_robosuite_has_not_is_refused_in_one_sentence(fields, sentence):
     with pytest.raises(ConfigError, match=sentence):
         Single(replace(LIFT, **fields))
+
+
+@pytest.mark.parametrize("gripper", ["opens", "closes"])
+def test_plus_one_opens_the_fingers_or_closes_them_as_robosuite_has_it(build, gripper):
+    scene = build(replace(LIFT, gripper=gripper))
+    action = np.zeros(7, dtype=np.float32)
+    widths = []
+    for command in (1.0, -1.0):
+        action[-1] = command
+        for _ in range(20):
+            scene.step(action)
+        fingers = [scene.env.sim.data.get_joint_qpos(f"gripper0_finger_joint{side}") for side in (1, 2)]
+        widths.append(abs(fingers[0] - fingers[1]))
+    wider_at_plus_one = widths[0] > widths[1] + 0.03
+    assert wider_at_plus_one == (gripper == "opens")
+    assert widths[1] > widths[0] + 0.03 or gripper == "opens"
+
+
+def test_each_arm_of_two_has_its_gripper_turned(build):
+    sign = build(replace(LIFT, task="TwoArmLift", robots=("Panda", "Panda"))).sign
+    assert sign.tolist() == [1, 1, 1, 1, 1, 1, -1] * 2
