@@ -2,19 +2,19 @@
 
     python benchmarks/rendering.py [pairs=5] [only=libero,robosuite,maniskill,gym_hil,tabletop] [images=docs/images]
 
-Each simulator runs in a process of its own, on one core: the simulator's own environment with its default settings,
-and ours, take turns in windows of a few steps with one observation each. Ratios are of neighbours in time. SSIM is of
-our two pictures of the same state, mean over states along an episode. `images=` writes them side by side.
+The simulator's own environment with its default settings and ours, faithful and fast, take turns in windows of a few
+steps with one observation each, one core at a time, each in a process of its own: robosuite draws in whatever OpenGL
+context is current. Ratios are of neighbours in time. SSIM is of our two pictures of the same state, mean over states
+along an episode. `images=` writes them side by side.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from embodied.interfaces import EnvRecipe
 from embodied.types import Start
 
 SIZE, LOOKS = 128, 6
+DRAW = np.random.default_rng(0)  # of actions
 TARGETS = {"libero": 2.7, "robosuite": 2.5, "maniskill": 3.5, "gym_hil": 7.0}
 
 
@@ -66,106 +67,106 @@ class Ours:
         self.begin()
         return timed(self.advance, self.window)
 
-    def pictures(self) -> dict[str, NDArray[np.uint8]]:
-        return {name: x[0].numpy().copy() for name, x in self.env.observe().items() if name.startswith("rgb/")}
+    def episode(self) -> list[dict[str, NDArray[np.uint8]]]:
+        """What its cameras show at LOOKS moments of an episode, the same for faithful and fast."""
+        self.begin()
+        self.generator.manual_seed(1)
+        looks: list[dict[str, NDArray[np.uint8]]] = []
+        for _ in range(LOOKS):
+            looks.append({k: x[0].numpy().copy() for k, x in self.env.observe().items() if k.startswith("rgb/")})
+            self.advance(4)
+        return looks
 
 
-def timed(advance: Callable[[int], None], steps: int) -> float:
+Advance = Callable[[int], None]  # so many steps
+Made = tuple[str, EnvRecipe, Callable[[], Advance], int]  # title, our recipe, what builds theirs, steps in a window
+
+
+def timed(advance: Advance, steps: int) -> float:
     began = time.perf_counter()
     advance(steps)
     return steps / (time.perf_counter() - began)
 
 
-def libero() -> tuple[str, EnvRecipe, Callable[[int], None], int]:
-    from libero.libero import benchmark, get_libero_path
-    from libero.libero.envs import OffScreenRenderEnv
+def libero() -> Made:
+    def own() -> Advance:
+        from simulators.libero_assets import assets_folder
+        from simulators.libero_package import import_libero
+        from simulators.libero_suites import choose
+
+        bddl = str(choose("spatial", (0,))[0].bddl)
+        envs = import_libero(assets_folder(None))  # finds its meshes as ours does
+        env = envs.OffScreenRenderEnv(bddl_file_name=bddl, camera_heights=SIZE, camera_widths=SIZE)
+        env.seed(0)
+        env.reset()
+        return repeated(lambda: env.step(DRAW.uniform(-0.3, 0.3, 7)))
 
     from simulators.libero import LiberoRecipe
 
-    suite = benchmark.get_benchmark_dict()["libero_spatial"]()
-    task = suite.get_task(0)
-    bddl = os.path.join(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
-    env = OffScreenRenderEnv(bddl_file_name=bddl, camera_heights=SIZE, camera_widths=SIZE)
-    env.seed(0)
-    env.reset()
-    draw = np.random.default_rng(0)
-    return (
-        "LIBERO spatial, two cameras",
-        LiberoRecipe(suite="spatial", tasks=(0,), num_envs=1, processes=0, image_size=SIZE),
-        repeated(lambda: env.step(draw.uniform(-0.3, 0.3, 7))),
-        8,
-    )
+    recipe = LiberoRecipe(suite="spatial", tasks=(0,), num_envs=1, processes=0, image_size=SIZE)
+    return "LIBERO spatial, two cameras", recipe, own, 8
 
 
-def robosuite() -> tuple[str, EnvRecipe, Callable[[int], None], int]:
-    import robosuite as suite
+def robosuite() -> Made:
+    def own() -> Advance:
+        import robosuite as suite
+
+        env = suite.make(
+            "Lift",
+            robots="Panda",
+            controller_configs=suite.load_controller_config(default_controller="OSC_POSE"),
+            camera_names="agentview",
+            camera_heights=SIZE,
+            camera_widths=SIZE,
+            ignore_done=True,
+        )
+        env.reset()
+        return repeated(lambda: env.step(DRAW.uniform(-0.3, 0.3, env.action_dim)))
 
     from simulators.robosuite import RobosuiteRecipe
 
-    controller = suite.load_controller_config(default_controller="OSC_POSE")
-    env = suite.make(
-        "Lift",
-        robots="Panda",
-        controller_configs=controller,
-        camera_names="agentview",
-        camera_heights=SIZE,
-        camera_widths=SIZE,
-        ignore_done=True,
-    )
-    env.reset()
-    draw = np.random.default_rng(0)
-    return (
-        "robosuite Lift, one camera",
-        RobosuiteRecipe(task="Lift", num_envs=1, processes=0, obs="rgb", cameras=("agentview",), image_size=SIZE),
-        repeated(lambda: env.step(draw.uniform(-0.3, 0.3, env.action_dim))),
-        16,
-    )
+    recipe = RobosuiteRecipe(task="Lift", num_envs=1, processes=0, obs="rgb", cameras=("agentview",), image_size=SIZE)
+    return "robosuite Lift, one camera", recipe, own, 16
 
 
-def maniskill() -> tuple[str, EnvRecipe, Callable[[int], None], int]:
-    import gymnasium
-    import mani_skill.envs  # noqa: F401
+def maniskill() -> Made:
+    def own() -> Advance:
+        import gymnasium
+        import mani_skill.envs  # noqa: F401
+
+        env = gymnasium.make(
+            "PickCube-v1", obs_mode="rgb", sim_backend="physx_cpu", render_backend="cpu", max_episode_steps=-1
+        )
+        env.reset(seed=0)
+        shape: Any = env.action_space.shape
+        return repeated(lambda: env.step(DRAW.uniform(-0.3, 0.3, shape)))
 
     from simulators.maniskill import ManiSkillRecipe
 
-    env = gymnasium.make(
-        "PickCube-v1", obs_mode="rgb", sim_backend="physx_cpu", render_backend="cpu", max_episode_steps=-1
-    )
-    env.reset(seed=0)
-    space: Any = env.action_space
-    draw = np.random.default_rng(0)
     recipe = ManiSkillRecipe(
         task="PickCube-v1", num_envs=1, processes=0, backend="cpu", obs="rgb", image_size=SIZE, control=None
     )
-    return (
-        "ManiSkill PickCube, one camera",
-        recipe,
-        repeated(lambda: env.step(draw.uniform(-0.3, 0.3, space.shape))),
-        16,
-    )
+    return "ManiSkill PickCube, one camera", recipe, own, 16
 
 
-def gym_hil() -> tuple[str, EnvRecipe, Callable[[int], None], int]:
-    import gymnasium
+def gym_hil() -> Made:
+    task, kwargs = "gym_hil:gym_hil/PandaPickCubeBase-v0", {"image_obs": True}
+
+    def own() -> Advance:
+        import gymnasium
+
+        env = gymnasium.make(task, max_episode_steps=-1, **kwargs)
+        env.reset(seed=0)
+        shape: Any = env.action_space.shape
+        return repeated(lambda: env.step(DRAW.uniform(-0.3, 0.3, shape).astype(np.float32)))
 
     from simulators.gymnasium import GymnasiumRecipe
 
-    env = gymnasium.make("gym_hil:gym_hil/PandaPickCubeBase-v0", image_obs=True, max_episode_steps=-1)
-    env.reset(seed=0)
-    space: Any = env.action_space
-    draw = np.random.default_rng(0)
-    recipe = GymnasiumRecipe(
-        task="gym_hil:gym_hil/PandaPickCubeBase-v0", num_envs=1, processes=0, kwargs={"image_obs": True}
-    )
-    return (
-        "gym-hil PickCube, two cameras",
-        recipe,
-        repeated(lambda: env.step(draw.uniform(-0.3, 0.3, space.shape).astype(np.float32))),
-        8,
-    )
+    recipe = GymnasiumRecipe(task=task, num_envs=1, processes=0, kwargs={**kwargs})
+    return "gym-hil PickCube, two cameras", recipe, own, 8
 
 
-def repeated(step: Callable[[], object]) -> Callable[[int], None]:
+def repeated(step: Callable[[], object]) -> Advance:
     def advance(steps: int) -> None:
         for _ in range(steps):
             step()
@@ -176,32 +177,63 @@ def repeated(step: Callable[[], object]) -> Callable[[int], None]:
 SIMULATORS = {"libero": libero, "robosuite": robosuite, "maniskill": maniskill, "gym_hil": gym_hil}
 
 
+def serve(name: str, kind: str, connection: Connection) -> None:
+    """A child: one environment, which answers with its rate or with its pictures along an episode."""
+    prepare()
+    torch.set_num_threads(1)
+    title, recipe, own, window = SIMULATORS[name]()
+    named: Any = recipe
+    answers: dict[str, Callable[[], Any]]
+    if kind == "default":
+        theirs = own()
+        answers = {"rate": lambda: timed(theirs, window)}
+    else:
+        ours = Ours(replace(named, render=kind), window)
+        answers = {"rate": ours.rate, "pictures": ours.episode}
+    connection.send(title)
+    while (asked := connection.recv()) is not None:
+        connection.send(answers[asked]())
+    connection.close()
+
+
+class Child:
+    def __init__(self, name: str, kind: str) -> None:
+        context = mp.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(name, kind, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.title: str = self.pipe.recv()  # EOFError when it could not be built
+
+    def ask(self, what: str) -> Any:
+        self.pipe.send(what)
+        return self.pipe.recv()
+
+    def rate(self) -> float:
+        return self.ask("rate")
+
+    def close(self) -> None:
+        self.pipe.send(None)
+        self.process.join(10)
+        self.process.kill()
+
+
 def compare(name: str, pairs: int) -> Found:
     from skimage.metrics import structural_similarity
 
-    if name == "libero":  # its own environment finds its meshes as ours tells it to
-        from simulators.libero_assets import assets_folder
-        from simulators.libero_package import import_libero
-
-        import_libero(assets_folder(None))
-    title, recipe, default, window = SIMULATORS[name]()
-    named: Any = recipe
-    faithful, fast = Ours(replace(named, render="faithful"), window), Ours(replace(named, render="fast"), window)
-    alternate(1, lambda: timed(default, 2), faithful.rate, fast.rate)  # warm up
-    rates = alternate(pairs, lambda: timed(default, window), faithful.rate, fast.rate)
-    similarity: list[float] = []
-    pair: list[NDArray[np.uint8]] = []
-    for env in (faithful, fast):
-        env.begin()
-        env.generator.manual_seed(1)
-    for _ in range(LOOKS):
-        looks = faithful.pictures(), fast.pictures()
-        for camera in looks[0]:
-            similarity.append(float(structural_similarity(looks[0][camera], looks[1][camera], channel_axis=2)))
-        pair = [np.concatenate(list(look.values()), axis=0) for look in looks]
-        faithful.advance(4)
-        fast.advance(4)
-    return Found(title, *rates, similarity, np.concatenate(pair, axis=1))
+    children = [Child(name, kind) for kind in ("default", "faithful", "fast")]
+    alternate(1, *(child.rate for child in children))  # warm up
+    rates = alternate(pairs, *(child.rate for child in children))
+    faithful, fast = (child.ask("pictures") for child in children[1:])
+    similarity = [
+        float(structural_similarity(one[camera], other[camera], channel_axis=2))
+        for one, other in zip(faithful, fast, strict=True)
+        for camera in one
+    ]
+    pair = [np.concatenate(list(looks[-1].values()), axis=0) for looks in (faithful, fast)]
+    for child in children:
+        child.close()
+    return Found(children[0].title, *rates, similarity, np.concatenate(pair, axis=1))
 
 
 def tabletop(pairs: int) -> list[Target]:
@@ -243,34 +275,22 @@ def report(name: str, found: Found, images: Path | None) -> list[Target]:
     ]
 
 
-def alone(name: str, pairs: int, answer: Any) -> None:
-    """The child: one simulator, one core."""
-    prepare()
-    torch.set_num_threads(1)
-    try:
-        answer.put(tabletop(pairs) if name == "tabletop" else compare(name, pairs))
-    except BaseException:
-        answer.put(traceback.format_exc())
-
-
 def main() -> None:
     prepare()
+    torch.set_num_threads(1)
     words = dict(word.split("=", 1) for word in sys.argv[1:])
     pairs, names = int(words.get("pairs", 5)), words.get("only", ",".join([*SIMULATORS, "tabletop"])).split(",")
     images = Path(words["images"]) if "images" in words else None
-    context = mp.get_context("spawn")
     targets: list[Target] = []
     for name in names:
-        answer = context.Queue()
-        child = context.Process(target=alone, args=(name, pairs, answer))
-        child.start()
-        found = answer.get()
-        child.join()
-        if isinstance(found, str):
-            print(f"{name} could not be measured:\n{found}", flush=True)
-            targets.append(Target(f"{name}: fast / default", None, "ratio", TARGETS.get(name, 0)))
-        else:
-            targets += found if isinstance(found, list) else report(name, found, images)
+        if name == "tabletop":
+            targets += tabletop(pairs)
+            continue
+        try:
+            targets += report(name, compare(name, pairs), images)
+        except EOFError:
+            print(f"{name} could not be measured: its process ended, see above", flush=True)
+            targets.append(Target(f"{name}: fast / default", None, "ratio", TARGETS[name]))
     finish("rendering", targets)
 
 

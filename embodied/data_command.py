@@ -51,6 +51,8 @@ embodied data merge demos/monday demos/tuesday out=demos/all"""
 
 OPTIONS = {"show": ("out",), "check": (), "stats": ("out",), "convert": ("to", "out"), "merge": ("to", "out")}
 
+PIPE_CLOSED = 128 + 13  # the exit status of a program that SIGPIPE ends
+
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -70,7 +72,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return PIPE_CLOSED
     return status
 
 
@@ -204,8 +206,13 @@ def _progress(what: str, total: int) -> Generator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+class _Piped(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # `main` says what follows
+
+
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 120)
+    return _Piped(width=None if sys.stdout.isatty() else 120)
 
 
 def _print_overview(dataset: Dataset, found: Overview) -> None:

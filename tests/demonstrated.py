@@ -44,14 +44,15 @@ def reached(folder: Path, recipe: ReachRecipe, count: int) -> Path:
 
 
 def episode(length: int, seed: int = 0, task: int = 0) -> Recording:
-    """Random numbers in the form of SPEC."""
+    """Random numbers in the form of SPEC; the last action succeeds."""
     generator = np.random.default_rng(seed)
     obs = {
         "state": generator.normal(size=(length + 1, 3)).astype(np.float32),
         "rgb/top": generator.integers(0, 256, (length + 1, 8, 8, 3), dtype=np.uint8),
     }
     action = generator.uniform(-1, 1, (length, 2)).astype(np.float32)
-    flags = np.zeros((3, length), dtype=bool)
+    flags = np.zeros((3, length), dtype=bool)  # terminated, success, human
+    flags[1, -1] = True
     return Recording(obs, action, np.zeros(length, dtype=np.float32), *flags, label=Label(task, seed=seed))
 
 

@@ -103,7 +103,7 @@ class Demonstrations:
         if any(name not in state or not torch.equal(mine[name], state[name]) for name in mine):
             raise CheckpointError(
                 f"the run learned from {len(state['lengths'])} episodes with {int(state['lengths'].sum())} actions and "
-                f"the dataset now holds {len(self.lengths)} with {len(self.action)}, other ones or divided differently; "
+                f"the dataset now holds {len(self.lengths)} with {len(self.action)}, others or divided differently; "
                 f"nothing was continued. Restore the dataset, or begin a new run."
             )
 
@@ -247,7 +247,8 @@ def _identity(frames: Frames, episode: int) -> int:
     """
     label = frames.labels[episode]
     start = (frames.facts.spec.tasks[label.task], label.initial_state, label.seed)
-    actions = b"" if label.seed >= 0 else frames.action[frames.episode == episode].tobytes()
+    first, length = int(frames.lengths[:episode].sum()), int(frames.lengths[episode])
+    actions = b"" if label.seed >= 0 else frames.action[first : first + length].tobytes()
     return int.from_bytes(hashlib.sha256(repr(start).encode() + actions).digest()[:8], "little")
 
 

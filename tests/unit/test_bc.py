@@ -113,17 +113,17 @@ def test_every_start_of_the_episodes_to_learn_from_is_drawn_and_none_of_the_othe
 
 
 def test_episodes_are_held_out_by_share_and_seed():
-    first = split(20, 0.1, seed=0, name="data")
+    first = split(range(20), 0.1, seed=0, name="data")
     assert first.sum() == 2
-    assert torch.equal(first, split(20, 0.1, seed=0, name="data"))
-    assert any(not torch.equal(first, split(20, 0.1, seed=seed, name="data")) for seed in (1, 2))
-    assert split(3, 0.1, seed=0, name="data").sum() == 1
-    assert split(3, 0.0, seed=0, name="data").sum() == 0
+    assert torch.equal(first, split(range(20), 0.1, seed=0, name="data"))
+    assert any(not torch.equal(first, split(range(20), 0.1, seed=seed, name="data")) for seed in (1, 2))
+    assert split(range(3), 0.1, seed=0, name="data").sum() == 1
+    assert split(range(3), 0.0, seed=0, name="data").sum() == 0
 
 
 def test_holding_out_every_episode_is_refused():
     with pytest.raises(DatasetError, match=r"data has 1 usable episodes.*set algorithm\.validation=0"):
-        split(1, 0.1, seed=0, name="data")
+        split(range(1), 0.1, seed=0, name="data")
 
 
 def test_the_loss_of_a_gaussian_is_its_squared_error_in_units_of_the_demonstrations():

@@ -8,8 +8,11 @@ import torch
 
 from embodied.algorithms.bc import BC
 from embodied.data.demonstrations import open_demonstrations
+from embodied.data.episode_log import LogWriter
+from embodied.data.recording import Facts
 from embodied.errors import CheckpointError, ConfigError, DatasetError
 from embodied.types import Array
+from policies.mlp import MLPRecipe
 from tests.demonstrated import SPEC, episode, written
 
 
@@ -33,8 +36,8 @@ def observing(**changed):
 
 def test_episodes_come_as_they_were_recorded_without_what_was_seen_last(folder):
     found = opened(folder)
-    whole = [episode(4, 0), episode(3, 1), episode(2, 2)]
-    assert found.lengths.tolist() == [4, 3, 2]
+    whole = [episode(4, 0), episode(2, 2), episode(3, 1)]  # by task
+    assert found.lengths.tolist() == [4, 2, 3]
     np.testing.assert_array_equal(found.action.numpy(), np.concatenate([r.action for r in whole]))
     for name in ("state", "rgb/top"):
         np.testing.assert_array_equal(
@@ -118,13 +121,13 @@ def test_a_damaged_episode_is_left_out_by_name(folder, caplog):
     assert "1 damaged episodes are left out: 0:" in told[0]
 
 
-def test_the_first_episodes_can_be_asked_for(folder):
+def test_the_first_episodes_of_each_task_can_be_asked_for(folder):
     assert opened(folder, episodes=2).lengths.tolist() == [4, 3]
     only = opened(folder, replace(SPEC, tasks=("pick",)))
     assert only.lengths.tolist() == [3]
     np.testing.assert_array_equal(only.chunks(torch.arange(3)).obs["rgb/top"].numpy(), episode(3, 1).obs["rgb/top"][:3])
     np.testing.assert_array_equal(only.action.numpy(), episode(3, 1).action)
-    assert opened(folder, episodes=99).lengths.tolist() == [4, 3, 2]
+    assert opened(folder, episodes=99).lengths.tolist() == [4, 2, 3]
 
 
 def test_tasks_are_matched_by_their_instruction_and_not_by_their_number(folder):
@@ -132,7 +135,7 @@ def test_tasks_are_matched_by_their_instruction_and_not_by_their_number(folder):
     spec = replace(observing(task=several), tasks=("pick", "stack", "push"))
     found = opened(folder, spec)
     task = found.chunks(torch.arange(9)).obs["task"]
-    assert task.tolist() == [2, 2, 2, 2, 0, 0, 0, 2, 2]
+    assert task.tolist() == [2, 2, 2, 2, 2, 2, 0, 0, 0]
     assert task.dtype == torch.int64
 
 
@@ -162,3 +165,92 @@ def test_the_data_are_not_modified(folder):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     opened(folder, validation=0.3)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_does_not_continue_on_other_data_of_the_same_lengths(folder, tmp_path):
+    state = opened(folder).state()
+    other = written(tmp_path / "other", [episode(4, 10), episode(3, 11, task=1), episode(2, 12)])
+    with pytest.raises(CheckpointError, match="nothing was continued"):
+        opened(other).load(state)
+    relabeled = [replace(r, label=replace(r.label, seed=r.label.seed + 50)) for r in (episode(4), episode(2, 2))]
+    state = opened(written(tmp_path / "a", [episode(4), episode(2, 2)])).state()
+    with pytest.raises(CheckpointError, match="nothing was continued"):
+        opened(written(tmp_path / "b", relabeled)).load(state)
+
+
+def kept_out(folder, **kwargs):
+    """Actions of the episodes held out, as one would find them again."""
+    found = opened(folder, validation=0.25, **kwargs)
+    return {row.tobytes() for row in found.action[found.validation].numpy()}
+
+
+def test_the_order_of_writing_changes_neither_the_split_nor_the_choice(tmp_path):
+    every = [episode(3, seed, task=seed % 2) for seed in range(12)]
+    one = written(tmp_path / "one", every)
+    other = written(tmp_path / "other", every[::-1])
+    assert len(kept_out(one)) == 9  # actions of 3 of the 12 episodes
+    assert kept_out(one) == kept_out(other)
+    assert kept_out(one) != kept_out(one, seed=1)
+    for count in (1, 5, 8):
+        first, again = (opened(folder, episodes=count) for folder in (one, other))
+        assert len(first.lengths) == count
+        assert first.action.tolist() == again.action.tolist()
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_an_episode_that_is_there_twice_is_never_on_both_sides(tmp_path, seeded):
+    every = [episode(3, seed) for seed in range(12)]
+    if not seeded:
+        every = [replace(r, label=replace(r.label, seed=-1)) for r in every]
+    found = opened(written(tmp_path / "data", [*every, *every[::-1]]), validation=0.25)
+    out, learned = ({row.tobytes() for row in found.action[rows].numpy()} for rows in (found.validation, found.learned))
+    assert (len(out), len(learned)) == (9, 27)
+    assert not out & learned
+
+
+def test_some_episodes_are_as_many_of_each_task(tmp_path):
+    every = [episode(2, seed, task=0) for seed in range(6)] + [episode(3, 9, task=1), episode(3, 8, task=1)]
+    data = written(tmp_path / "data", every)
+    assert opened(data, episodes=4).lengths.tolist() == [2, 2, 3, 3]
+    assert opened(data, episodes=7).lengths.tolist() == [2] * 5 + [3, 3]
+
+
+def failed(length, seed):
+    recording = episode(length, seed)
+    recording.success[:] = False
+    return recording
+
+
+def test_failures_are_left_out_and_counted_unless_they_are_wanted(tmp_path, caplog):
+    data = written(tmp_path / "data", [episode(4, 0), failed(3, 1), episode(2, 2), failed(5, 3)])
+    assert opened(data).lengths.tolist() == [4, 2]
+    assert "2 episodes without success are left out" in caplog.text
+    assert opened(data, only_successes=False).lengths.tolist() == [4, 3, 2, 5]
+
+
+def test_data_without_any_success_are_refused_unless_they_do_not_say(tmp_path):
+    data = written(tmp_path / "data", [failed(3, 1)])
+    with pytest.raises(DatasetError, match="holds 1 episodes and none of them succeeds; nothing was learned"):
+        opened(data)
+    with LogWriter(tmp_path / "silent", Facts(SPEC, lacks=("success",))) as log:
+        log.write(failed(3, 1))
+    assert opened(tmp_path / "silent").lengths.tolist() == [3]
+
+
+def test_actions_beyond_the_range_are_counted_in_a_warning(tmp_path, caplog):
+    opened(written(tmp_path / "within", [episode(4)]))
+    assert "reach beyond" not in caplog.text
+    far = episode(4, 1)
+    far.action[1] = 50.0
+    opened(written(tmp_path / "beyond", [episode(4), far]))
+    assert "1 of 8 actions reach beyond [-1, 1]" in caplog.text
+
+
+def test_measuring_reads_no_pictures(folder):
+    found = opened(folder)
+    seen = []
+    policy = MLPRecipe(hidden=(4,)).build(replace(SPEC, obs={"state": SPEC.obs["state"]}))
+    policy.track = seen.append
+    found.describe(policy)
+    assert [set(obs) for obs in seen] == [{"state"}]
+    assert len(seen[0]["state"]) == 9

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +114,59 @@ def test_merge_unites_the_tasks(tmp_path):
     assert merged.facts.origin == "tests + else"
     assert [merged.label(index).task for index in range(3)] == [1, 1, 2]
     assert_same(merged.recording(0), episode(3, label=Label(task=1)))
+
+
+def test_merge_gives_the_observed_task_its_new_number(tmp_path):
+    def multi(folder, tasks):
+        spec = replace(SPEC, obs={**SPEC.obs, "task": Array((), torch.int64)}, tasks=tasks)
+        r = episode(3, label=Label(task=1))
+        whole = replace(r, obs={**r.obs, "task": np.full(4, 1)})
+        return write(folder, whole, facts=replace(FACTS, spec=spec))
+
+    a, b = multi(tmp_path / "a", ("a", "b")), multi(tmp_path / "b", ("b", "c"))
+    assert run(["data", "merge", a, b, f"out={tmp_path / 'all'}"]) == 0
+    merged = open_dataset(tmp_path / "all")
+    for index in range(2):
+        recording = merged.recording(index)
+        assert recording.label.task == index + 1
+        assert recording.obs["task"].tolist() == [index + 1] * 4
+
+
+def test_an_observed_task_that_there_is_not_is_named(tmp_path, capsys):
+    spec = replace(SPEC, obs={**SPEC.obs, "task": Array((), torch.int64)})
+    r = episode(3)
+    path = write(tmp_path / "d", replace(r, obs={**r.obs, "task": np.full(4, 2)}), facts=replace(FACTS, spec=spec))
+    assert run(["data", "check", path]) == 1
+    assert "it observes tasks 2 to 2 and the dataset has 2" in capsys.readouterr().out
+
+
+def test_merge_leaves_out_what_is_there_twice_by_name(tmp_path, capsys):
+    longer = episode(4, seed=1, label=Label(1, 7, 1))
+    other = replace(episode(3, seed=9), label=Label(1, 7, 0, "script"))  # the same start and other actions
+    a = write(tmp_path / "a", episode(3), episode(2, seed=2, label=Label()))
+    b = write(tmp_path / "b", longer, episode(3), other, episode(2, seed=2, label=Label()))
+    assert run(["data", "merge", a, b, f"out={tmp_path / 'all'}"]) == 0
+    said = capsys.readouterr().out
+    assert f"episode 0:1 of {b} is left out: it is episode 0:0 of {a} again" in said
+    assert f"episode 0:3 of {b} is left out: it is episode 0:1 of {a} again" in said
+    assert "4 episodes, 2 left out" in said
+    assert sorted(open_dataset(tmp_path / "all").lengths.tolist()) == [2, 3, 3, 4]
+
+
+def test_pictures_of_datasets_with_one_name_go_to_folders_of_their_own(tmp_path):
+    paths = [write(tmp_path / parent / "demo", episode(3)) for parent in ("a", "b")]
+    assert run(["data", "show", *paths, f"out={tmp_path / 'x'}"]) == 0
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["a-demo", "b-demo"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    path = write(tmp_path / "d", episode(3))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", "import embodied.cli as c; c.main()", "data", "show", path]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import time
@@ -14,7 +15,7 @@ import pytest
 from embodied.data.dataset import examined, open_dataset
 from embodied.data.episode_log import EpisodeLog, LogWriter
 from embodied.data.recording import Damage, Label, Recording
-from embodied.data.records import STEP, Record, scan
+from embodied.data.records import STEP, Record, frame, scan
 from embodied.errors import DatasetError
 from tests.recordings import FACTS, SPEC, assert_same, episode
 
@@ -140,12 +141,13 @@ def test_a_killed_process_loses_at_most_the_step_in_flight(tmp_path):
     process.kill()
     process.join(10)
     dataset = EpisodeLog(tmp_path)
-    assert dataset.lengths[0] == 2
-    assert dataset.lengths[1] >= 21
-    last = dataset.recording(1)
+    killed, whole = dataset.entries  # of task 0 and 1
+    assert (whole.name, whole.steps) == ("0:0", 2)
+    assert (killed.name, killed.steps >= 21) == ("0:1", True)
+    last = dataset.recording(0)
     assert not last.complete
     assert last.reward.tolist() == list(range(len(last)))
-    assert dataset.label(1).seed == 5
+    assert dataset.label(0).seed == 5
 
 
 @pytest.mark.parametrize("lost", [1, 20, 200])
@@ -184,6 +186,112 @@ def test_a_payload_that_a_power_cut_left_unwritten_costs_one_step(tmp_path):
     step = records(tmp_path)[-2]
     path.write_bytes(path.read_bytes()[: step.payload] + bytes(end.start - step.payload))
     assert EpisodeLog(tmp_path).recording(0).action.tolist() == episode(4, complete=False).action[:3].tolist()
+
+
+def spoil_end(folder, junk, part="0"):
+    with (folder / "log" / f"{part}.log").open("ab") as file:
+        file.write(junk)
+
+
+@pytest.mark.parametrize("junk", [bytes(4096), b"garbage" * 50, b"\xabEMB" * 100])
+@pytest.mark.parametrize("complete", [True, False])
+def test_what_a_power_cut_appends_costs_no_episode_before_or_after_it(tmp_path, caplog, junk, complete):
+    before, after = [episode(3), episode(50, seed=1, complete=complete)], [episode(3, seed=2), episode(2, seed=3)]
+    write(tmp_path, *before)
+    if not complete:
+        os.truncate(tmp_path / "log" / "0.log", records(tmp_path)[-1].start)  # nobody said that it ended
+    whole = (tmp_path / "log" / "0.log").stat().st_size
+    spoil_end(tmp_path, junk)
+    assert [len(found) for _, found in examined(EpisodeLog(tmp_path))] == [3, 50]
+    assert f"bytes {whole} to {whole + len(junk)}" in caplog.text
+    write(tmp_path, *after)
+    dataset = EpisodeLog(tmp_path)
+    assert not dataset.damaged
+    for index, recording in enumerate(before + after):
+        assert_same(dataset.recording(index), recording)
+
+
+def test_junk_that_was_written_behind_costs_no_whole_episode(tmp_path):
+    write(tmp_path, episode(3))
+    write(tmp_path, episode(2, seed=1), part="1")
+    second = (tmp_path / "log" / "1.log").read_bytes()
+    with (tmp_path / "log" / "0.log").open("ab") as file:  # as a writer did that did not cut it off
+        file.write(bytes(100))
+        for item in records(tmp_path, "1"):
+            file.write(frame(item.kind, 1, item.step, second[item.payload : item.end]))
+    (tmp_path / "log" / "1.log").unlink()
+    dataset = EpisodeLog(tmp_path)
+    assert not dataset.damaged
+    assert_same(dataset.recording(1), episode(2, seed=1))
+
+
+def test_a_part_without_any_record_is_named_and_the_others_are_read(tmp_path):
+    write(tmp_path, episode(3))
+    (tmp_path / "log" / "1.log").write_bytes(b"garbage" * 50)
+    (tmp_path / "log" / "2.log").write_bytes(b"")
+    dataset = EpisodeLog(tmp_path)
+    assert [damage.episode for damage in dataset.damaged] == ["1:0"]
+    assert "bytes 0 to 350" in dataset.damaged[0].reason
+    assert_same(dataset.recording(0), episode(3))
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_payloads_that_a_power_cut_left_unwritten_stay_cut_off_when_the_next_writer_goes_on(tmp_path, lost):
+    write(tmp_path, episode(4))
+    path, data = tmp_path / "log" / "0.log", bytearray((tmp_path / "log" / "0.log").read_bytes())
+    for record in records(tmp_path)[-lost:]:
+        data[record.payload : record.end] = bytes(record.length)
+    path.write_bytes(data)
+    assert EpisodeLog(tmp_path).lengths.tolist() == [5 - lost]
+    write(tmp_path, episode(2, seed=1))
+    dataset = EpisodeLog(tmp_path)
+    assert dataset.lengths.tolist() == [5 - lost, 2]
+    np.testing.assert_array_equal(dataset.recording(0).action, episode(4).action[: 5 - lost])
+    assert_same(dataset.recording(1), episode(2, seed=1))
+
+
+def test_the_order_of_episodes_does_not_depend_on_who_wrote_which(tmp_path):
+    labels = [Label(task, state, seed) for task in (1, 0) for state in (3, 2) for seed in (9, 4)]
+    every = [episode(2, seed, label=label) for seed, label in enumerate(labels)]
+    write(tmp_path / "one", *every)
+    write(tmp_path / "two", *every[1::2], part="0")
+    write(tmp_path / "two", *reversed(every[::2]), part="1")
+    one, two = EpisodeLog(tmp_path / "one"), EpisodeLog(tmp_path / "two")
+    assert [one.label(index) for index in range(8)] == list(reversed(labels))
+    for index in range(8):
+        assert_same(one.recording(index), two.recording(index))
+
+
+def changed_facts(folder, was, now):
+    path = folder / "dataset.json"
+    path.write_text(path.read_text().replace(was, now))
+    return folder
+
+
+def test_records_that_do_not_fit_the_facts_are_named(tmp_path):
+    write(tmp_path, episode(3))
+    changed_facts(tmp_path, '"action_dim": 2', '"action_dim": 7')
+    damage = next(found for _, found in examined(EpisodeLog(tmp_path)))
+    assert "episode 0:0 does not decode" in damage.reason
+    changed_facts(tmp_path, '"action_dim": 7', '"action_dim": 2')
+    path = tmp_path / "dataset.json"
+    facts = json.loads(path.read_text())
+    del facts["spec"]["obs"]["depth/agent"]
+    path.write_text(json.dumps(facts))
+    damage = next(found for _, found in examined(EpisodeLog(tmp_path)))
+    assert "bytes of observations where the dataset's spec makes it" in damage.reason
+
+
+@pytest.mark.parametrize("dtype", ["load", "nothing", "bfloat16"])
+def test_facts_with_a_type_that_is_none_are_one_sentence(tmp_path, dtype):
+    write(tmp_path, episode(1))
+    with pytest.raises(DatasetError, match="does not describe a dataset"):
+        open_dataset(changed_facts(tmp_path, '"uint8"', f'"{dtype}"'))
+
+
+def test_a_folder_that_is_no_log_names_the_converter(tmp_path):
+    with pytest.raises(DatasetError, match=r"is no episode log: it has no dataset.json; .*embodied data convert"):
+        EpisodeLog(tmp_path)
 
 
 def test_a_log_of_a_later_version_and_a_folder_of_something_else_are_refused(tmp_path):

@@ -60,6 +60,21 @@ def test_our_export_comes_back_exactly_except_for_what_video_loses(tmp_path):
         assert dataset.label(index) == recording.label
 
 
+def test_an_unfinished_first_episode_costs_no_other(tmp_path):
+    recordings = [episode(12, complete=False), episode(5, seed=1), episode(4, seed=2)]
+    dataset = open_dataset(export(tmp_path / "d", FACTS, *recordings))
+    found = [item for _, item in examined(dataset)]
+    for item, recording in zip(found, recordings, strict=True):
+        assert_same(without_pictures(item), without_pictures(recording))
+    assert [item.complete for item in found] == [False, True, True]
+
+
+@pytest.mark.parametrize("length", range(1, 6))
+def test_a_video_whose_first_pictures_wait_in_the_encoder_goes_on(tmp_path, length):
+    dataset = open_dataset(export(tmp_path / "d", FACTS, episode(length), episode(5, seed=1)))
+    assert [len(found) for _, found in examined(dataset)] == [length, 5]
+
+
 def test_pictures_come_back_in_their_place(tmp_path):
     recordings = [smooth(6), smooth(4, seed=1)]
     dataset = open_dataset(export(tmp_path / "d", replace(FACTS, spec=SMOOTH), *recordings))
@@ -230,6 +245,30 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(tmp_path):
     (folder / "meta/info.json").write_text(text.replace("data/chunk-{chunk_index:03d}", "{chunk}"))
     with pytest.raises(DatasetError, match="no usable path"):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("path", ["../{chunk_index}", "data/../../{chunk_index}", "/tmp/{chunk_index}"])
+def test_every_way_out_of_the_folder_is_refused(tmp_path, path):
+    folder = foreign(tmp_path / "d")
+    text = (folder / "meta/info.json").read_text()
+    (folder / "meta/info.json").write_text(text.replace(lerobot_format.DATA_PATH, path))
+    with pytest.raises(DatasetError, match="leads out of its folder"):
+        open_dataset(folder)
+
+
+def test_a_snapshot_in_the_cache_of_the_hub_is_read_through_its_links(tmp_path):
+    blobs, snapshot = foreign(tmp_path / "blobs"), tmp_path / "snapshots" / "abc"
+    for file in (path for path in blobs.rglob("*") if path.is_file()):
+        link = snapshot / file.relative_to(blobs)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    assert [len(found) for _, found in examined(open_dataset(snapshot))] == [3, 2]
+
+
+def test_a_full_video_is_known_by_what_the_encoder_gave(tmp_path, monkeypatch):
+    monkeypatch.setattr(lerobot_format, "VIDEO_MB", 0.001)
+    folder = export(tmp_path / "d", FACTS, *(episode(9, seed=seed) for seed in range(3)))
+    assert len(list(folder.glob("videos/*/*/*.mp4"))) == 3
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"codebase_version": "v3.0", "features": {"a": 1}}', "\x00\x01"])
