@@ -38,7 +38,9 @@ def read(folder: Path, expected: dict[str, np.ndarray]) -> dict:
         for camera in ("agent", "wrist"):
             picture = item[f"observation.images.{camera}"].numpy().transpose(1, 2, 0) * 255
             brightness = max(brightness, float(np.abs(picture - expected[camera][row]).mean()))
-    chunks = LeRobotDataset("local/ours", root=folder, video_backend=backend(), delta_timestamps={"action": [0.0, 0.05, 0.1]})
+    chunks = LeRobotDataset(
+        "local/ours", root=folder, video_backend=backend(), delta_timestamps={"action": [0.0, 0.05, 0.1]}
+    )
     padded = chunks[len(chunks) - 1]
     return {
         "rows": len(dataset),

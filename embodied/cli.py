@@ -19,6 +19,10 @@ COMMANDS = {  # name -> module with main(argv), what it does
     "configs": ("embodied.configs", "show every setting with its meaning"),
     "doctor": ("embodied.doctor", "say what this machine has, lacks, and how to get it"),
 }
+KEPT = {  # what a command that was stopped leaves behind; of the others, nothing counts until they are done
+    "train": "; checkpoints that were written are kept",
+    "collect": "; whole episodes are kept",
+}
 
 
 def main() -> None:
@@ -38,7 +42,7 @@ def run(argv: list[str]) -> int:
         print(f"embodied {argv[0]}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
-        print(f"embodied {argv[0]}: stopped; checkpoints that were written are kept", file=sys.stderr)
+        print(f"embodied {argv[0]}: stopped{KEPT.get(argv[0], '')}", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

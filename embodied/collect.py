@@ -7,30 +7,33 @@ often it was interrupted, as far as the simulator repeats itself.
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from embodied.collecting.crew import Crew, Schedule
 from embodied.collecting.expert import Attempt, ExpertRecipe, Keep, demonstrable, facts_of, tidy
-from embodied.collecting.folder import append, attempts_in, check, create
+from embodied.collecting.folder import append, attempts_in, check, check_writable, create
 from embodied.collecting.report import Progress, replayed, summary
 from embodied.compose import compose_recipe, override
 from embodied.config import Count, Natural, from_dict, recipe, to_dict
-from embodied.data.episode_log import EpisodeLog
+from embodied.data.episode_log import FACTS, EpisodeLog
 from embodied.errors import ConfigError
 from embodied.interfaces import DemonstrableRecipe, EnvRecipe
+from embodied.interrupt import catching_ctrl_c
 from embodied.run_folder import locked
 
 FREE = ("episodes", "processes", "verify", "max_failures", "out")  # may differ when a collection is continued
 INTERRUPTED = "stopped by Ctrl-C"
+STOPPING = {
+    "once": "stopping after the running episodes; again to stop at once",
+    "twice": "stopped at once; whole episodes are kept",
+}
 
 USAGE = """embodied collect simulator=NAME out=FOLDER [key=value ...]   demonstrations into FOLDER; again: go on there
-embodied collect --replay FOLDER [episodes=N processes=2]     play recorded episodes again from their seeds
+embodied collect --replay FOLDER [episodes=N processes=2]     play recorded episodes again from their seeds;
+                                                              exit status 1 if one does not end as it did
 
 For example:
   embodied collect simulator=maniskill simulator.task=PickCube-v1 simulator.control=pd_joint_pos episodes=100 out=demos
@@ -63,18 +66,13 @@ class Collection:
         demonstrable(self.simulator)
 
 
-@dataclass(slots=True)
-class Interrupt:
-    """Ctrl-C once: finish the running episodes. Twice: stop at once."""
+@recipe
+class Replay:
+    """Recorded episodes that are played again from their seeds."""
 
-    asked: bool = False
-
-    def __call__(self, *_: object) -> None:
-        if self.asked:
-            os.write(1, b"\x1b[?25hstopped at once; whole episodes are kept\n")  # and show the cursor again
-            os._exit(130)  # the processes end with this one
-        self.asked = True
-        os.write(1, b"\nstopping after the running episodes; again to stop at once\n")
+    folder: str
+    episodes: Count | None = None  # spread evenly over the dataset; null: all
+    processes: Count = 2
 
 
 def main(argv: list[str]) -> int:
@@ -94,6 +92,7 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
     simulator = demonstrable(c.simulator)
     settings = {key: x for key, x in to_dict(c).items() if key not in FREE}
     is_new = check(folder, settings)
+    check_writable(folder)
     with ExitStack() as stack:
         earlier = [] if is_new else _earlier(c, folder, stack)
         kept = sum(attempt.kept for attempt in earlier)
@@ -103,7 +102,8 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
         if is_new:
             create(folder, settings, facts_of(simulator, crew.spec))
             stack.enter_context(locked(folder))
-        schedule = Schedule(c.episodes, len(crew.spec.tasks), c.seed, earlier)
+        tasks = len(crew.spec.tasks)
+        schedule = Schedule(c.episodes, tasks, c.seed, earlier, initial_states=crew.spec.initial_states)
         early = collect(c, folder, crew, schedule)
         again = None if early else verify(crew, folder, c.verify)
     tidy(folder)
@@ -128,7 +128,7 @@ def _earlier(c: Collection, folder: Path, stack: ExitStack) -> list[Attempt]:
 def collect(c: Collection, folder: Path, crew: Crew, schedule: Schedule) -> str:
     """Until enough is kept; why it ended before that, or nothing."""
     early = ""
-    with _catching_ctrl_c() as interrupt, Progress(c.episodes, schedule.done) as progress:
+    with catching_ctrl_c(**STOPPING) as interrupt, Progress(c.episodes, schedule.done) as progress:
         while True:
             if interrupt.asked:
                 early = INTERRUPTED
@@ -168,11 +168,13 @@ def verify(crew: Crew, folder: Path, count: int) -> dict[str, bool]:
 
 
 def replay(words: list[str]) -> int:
-    """`embodied collect --replay FOLDER`."""
+    """`embodied collect --replay FOLDER`: 1 where an episode does not end as it did."""
     if not words or "=" in words[0]:
         raise ConfigError("no dataset was named; nothing was played. Type: embodied collect --replay FOLDER.")
-    folder = Path(words[0])
-    settings = override({"episodes": None, "processes": 2}, words[1:])
+    r = _replay(words[0], words[1:])
+    folder = Path(r.folder)
+    if not (folder / FACTS).is_file():
+        raise ConfigError(f"{folder} has no {FACTS}; nothing was played. Name a folder that `embodied collect` filled.")
     log = EpisodeLog(folder)
     if log.facts.simulator is None or not len(log):
         raise ConfigError(
@@ -180,21 +182,16 @@ def replay(words: list[str]) -> int:
             f"simulators; nothing was played. Name a folder that `embodied collect` filled."
         )
     simulator = demonstrable(from_dict(dict(log.facts.simulator)))
-    count = min(settings["episodes"] or len(log), len(log))
-    crew = Crew(experts(simulator, folder, None, min(settings["processes"], count)))
+    count = min(r.episodes or len(log), len(log))
+    crew = Crew(experts(simulator, folder, None, min(r.processes, count)))
     try:
-        print(replayed(verify(crew, folder, count), len(log)))
+        again = verify(crew, folder, count)
     finally:
         crew.close()
-    return 0
+    print(replayed(again, len(log), named=len(again)))
+    return int(not all(again.values()))
 
 
-@contextmanager
-def _catching_ctrl_c() -> Generator[Interrupt]:
-    interrupt = Interrupt()
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _replay(folder: str, words: list[str]) -> Replay:
+    settings = override({"episodes": None, "processes": Replay.processes}, words)
+    return from_dict({"_target_": f"{Replay.__module__}.Replay", **settings, "folder": folder})

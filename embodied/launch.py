@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 from embodied.compose import compose_recipe
@@ -16,6 +12,7 @@ from embodied.evaluate import evaluate, load_evaluation, make_film, print_result
 from embodied.experiments import experiments
 from embodied.imitate import Imitation
 from embodied.interfaces import Offline
+from embodied.interrupt import catching_ctrl_c
 from embodied.learner import checkpoint as checkpoints
 from embodied.metrics.axis import ENV_STEPS
 from embodied.metrics.curve import draw_curve
@@ -30,19 +27,10 @@ embodied train resume=RUN_FOLDER                      continue one that was stop
 Settings are those of `embodied configs`, for example seed=1 total_steps=500000 simulator.num_envs=16
 algorithm.gamma=0.9 run_dir=runs/mine. Experiments:"""
 
-
-@dataclass(slots=True)
-class Interrupt:
-    """Ctrl-C once: finish the iteration, save, summarize. Twice: stop at once."""
-
-    asked: bool = False
-
-    def __call__(self, *_: object) -> None:
-        if self.asked:
-            os.write(1, b"\x1b[?25hstopped at once; the last checkpoint is kept\n")  # and show the cursor again
-            os._exit(130)  # waiting for threads and stages would not be at once; processes end with this one
-        self.asked = True
-        os.write(1, b"\nstopping after this iteration; again to stop at once\n")
+STOPPING = {
+    "once": "stopping after this iteration; again to stop at once",
+    "twice": "stopped at once; the last checkpoint is kept",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -111,7 +99,7 @@ def _iterate(loop: Loop | Imitation, logger: Logger, folder: Path) -> bool:
     total = t.iterations * t.steps_per_iteration
     saved = loop.iteration
     progress = Display(folder.parent.name, total, loop.done, axis=loop.axis)
-    with _catching_ctrl_c() as interrupt, progress as display:
+    with catching_ctrl_c(**STOPPING) as interrupt, progress as display:
         while not loop.finished and not interrupt.asked:
             metrics, episodes = loop.iterate()
             logger.log(loop.done, metrics, episodes)
@@ -129,17 +117,6 @@ def _save(loop: Loop | Imitation, logger: Logger, folder: Path) -> None:
     path = folder / "checkpoints" / f"{loop.iteration:06d}"
     checkpoints.save(path, tensors, facts | {"logs": logger.lengths()})
     checkpoints.prune(folder, loop.training.keep_checkpoints)
-
-
-@contextmanager
-def _catching_ctrl_c() -> Generator[Interrupt]:
-    interrupt = Interrupt()
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _evaluate(t: Training, folder: Path) -> None:

@@ -57,7 +57,6 @@ class Training:
     final_learning_rate: NotNegative | None = None  # reached linearly at the end; null keeps it constant
     micro_batch: Count = 65536  # samples per forward; changes memory, never the result
     max_grad_norm: Positive = 0.5
-    weight_decay: NotNegative = 0.0  # of weights, not of biases; decoupled from the gradient (AdamW)
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the policy
     evaluate: Natural = 100  # fresh episodes after training; 0 leaves it out
     film: Natural = 4  # episodes in the final video; 0 leaves it out
@@ -217,7 +216,6 @@ def learner_recipe(t: Training, spec: Spec) -> LearnerRecipe:
         updates=t.iterations,
         micro_batch=t.micro_batch,
         max_grad_norm=t.max_grad_norm,
-        weight_decay=t.weight_decay,
         device=t.torch_device,
         seed=t.seed,
     )

@@ -20,6 +20,7 @@ from typing import Literal
 from embodied.config import Natural, NotNegative, recipe
 from simulators.patterns import Family
 
+FARTHEST = 0.86  # in RGB, from gray to a corner of the cube of colors
 Range = tuple[NotNegative, NotNegative]
 Set = Literal["none", "train", "ood_texture", "ood_light", "ood_camera", "ood_pose", "ood_dynamics", "ood_all"]
 Amounts = Mapping[str, tuple[float, float]]
@@ -94,6 +95,12 @@ class Randomize:
     delay: tuple[Natural, Natural] | None = None  # actions that a command comes late
 
     def __post_init__(self) -> None:
+        for name in ("color", "light_color"):
+            value = getattr(self, name)
+            if value is not None and value[1] > FARTHEST:
+                raise ValueError(
+                    f"{name}={list(value)} goes beyond {FARTHEST}: no color is farther than that from gray"
+                )
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple) and value[0] > value[1]:

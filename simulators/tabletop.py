@@ -62,6 +62,10 @@ class TabletopRecipe:
             if task not in KINDS:
                 near = difflib.get_close_matches(task, KINDS, n=1, cutoff=0)
                 raise ValueError(f"the tabletop has no task `{task}`; nearest: {near[0]}; all: {', '.join(KINDS)}")
+        if self.obs != "state" and not self.cameras:
+            raise ValueError(f"obs={self.obs} needs a camera: front, side, top or wrist")
+        if self.obs == "state" and self.segmentation:
+            raise ValueError("segmentation=true goes with pictures: set obs=rgb, or segmentation=false")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"a task is named twice in {', '.join(self.tasks)}; name each once")
 

@@ -66,6 +66,11 @@ def upright(quaternion: Vector) -> Vector:
     return quaternion if quaternion[0] >= 0 else -quaternion
 
 
+def lean(quaternion: Vector) -> float:
+    """rad between a thing's own z axis, up or down, and the vertical."""
+    return float(np.arccos(min(1.0, abs(1 - 2 * (quaternion[1] ** 2 + quaternion[2] ** 2)))))
+
+
 class Reach:
     RADIUS = 0.02
 
@@ -209,7 +214,7 @@ class Insert:
     def judge(self) -> tuple[float, bool]:
         away = self.peg - self.block  # the peg's center stands at its half length when it is in
         aside, above = float(np.linalg.norm(away[:2])), float(abs(away[2] - PEG[1]))
-        if aside < 2 * (HOLE - PEG[0]) and above < 0.005:
+        if aside < 2 * (HOLE - PEG[0]) and above < 0.005 and lean(self.quaternion) < 0.1:
             return 1.0, True
         if self.world.held(self.geom):
             over = near(aside)

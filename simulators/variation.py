@@ -359,6 +359,7 @@ def direction(generator: np.random.Generator) -> Vector:
 
 def moved(color: Vector, distance: float, generator: np.random.Generator) -> Vector:
     """(3,) a color at `distance` (at most 0.86) from `color`, inside the cube of colors."""
+    color = color.clip(0, 1)
     while True:
         way = distance * direction(generator)
         outside = (color + way < 0) | (color + way > 1)

@@ -28,7 +28,8 @@ VALIDATED = 2048  # chunks, at most
 @recipe
 class BC:
     dataset: str | None = None  # folder of demonstrations that `embodied collect` made or `embodied data` converted
-    episodes: Count | None = None  # learn from the first so many of them; null: from all
+    episodes: Count | None = None  # learn from the first so many, as many of each task; null: from all
+    only_successes: bool = True  # leave out episodes in which the task was not solved, where the dataset says so
     updates: Count = 10_000  # gradient steps in the whole run
     updates_per_iteration: Count = 250  # gradient steps between two rows of the log
     evaluate_every: Natural = 4  # iterations between evaluations by fresh episodes; 0 leaves them to the end
@@ -56,6 +57,7 @@ class BC:
             validation=self.validation,
             episodes=self.episodes,
             seed=self.split_seed,
+            only_successes=self.only_successes,
         )
 
     def update(

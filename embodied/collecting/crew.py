@@ -8,10 +8,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from embodied.collecting.expert import Attempt, Expert, ExpertRecipe
 from embodied.errors import StageError
 from embodied.runtime.stage import ProcessStage
-from embodied.sampler.starts import Starts
+from embodied.sampler.starts import STATE, Starts
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 300.0  # for a scene to be built, and for one demonstration
@@ -22,13 +24,38 @@ MAX_DEATHS_IN_A_ROW = 5  # of processes, without a demonstration between them
 class Job:
     task: int
     seed: int
+    initial_state: int = -1  # -1: the seed alone decides
+
+
+@dataclass(frozen=True, slots=True)
+class InTurn:
+    """Group g plays task g: all of its stored initial states in an order drawn from the key, then in a new one."""
+
+    num_tasks: int
+    initial_states: tuple[int, ...] | None
+
+    def choose(self, key: tuple[int, int], group: int, count: int) -> tuple[int, int, int]:
+        number, stored = count * self.num_tasks + group, self.initial_states[group] if self.initial_states else 0
+        if not stored:
+            return number, group, -1
+        around, at = divmod(count, stored)
+        order = np.random.default_rng([*key, STATE, group, around]).permutation(stored)
+        return number, group, int(order[at])
 
 
 class Schedule:
     """Which attempt comes next: tasks in turn, each until its share of the episodes is kept."""
 
-    def __init__(self, episodes: int, num_tasks: int, seed: int, earlier: Iterable[Attempt] = ()) -> None:
-        self.starts = Starts(seed=seed, role="demonstrate")
+    def __init__(
+        self,
+        episodes: int,
+        num_tasks: int,
+        seed: int,
+        earlier: Iterable[Attempt] = (),
+        *,
+        initial_states: tuple[int, ...] | None = None,
+    ) -> None:
+        self.starts = Starts(seed=seed, role="demonstrate", plan=InTurn(num_tasks, initial_states))
         self.share = [episodes // num_tasks + (task < episodes % num_tasks) for task in range(num_tasks)]
         self.kept, self.running, self.numbers = ([0] * num_tasks for _ in range(3))
         self.failures_in_a_row = [0] * num_tasks
@@ -73,10 +100,10 @@ class Schedule:
 
     def _fresh(self, task: int) -> Job:
         while True:
-            ((_, _, seed),) = self.starts([task], [self.numbers[task]], len(self.share))
+            ((_, initial_state, seed),) = self.starts([task], [self.numbers[task]], len(self.share))
             self.numbers[task] += 1
             if (task, seed) not in self.known:
-                return Job(task, seed)
+                return Job(task, seed, initial_state)
 
 
 class Place:
@@ -116,7 +143,7 @@ class Crew:
         for place in self.places:
             if place.job is None and (job := schedule.next()) is not None:
                 place.job = job
-                place.future = place.stage.call(Expert.attempt, job.task, job.seed)
+                place.future = place.stage.call(Expert.attempt, job.task, job.seed, initial_state=job.initial_state)
 
     def wait(self, timeout_s: float) -> list[Place]:
         """Those that have come to an end."""
@@ -146,7 +173,7 @@ class Crew:
                 self.died_at.add(job)
                 schedule.lost(job)
                 return None
-            attempt = Attempt(job.task, job.seed, success=False, kept=False, steps=0, seconds=0.0, reason=str(error))
+            attempt = Attempt(job.task, job.seed, False, False, 0, 0.0, str(error), job.initial_state)
         schedule.finished(attempt)
         return attempt
 

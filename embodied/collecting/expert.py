@@ -5,6 +5,7 @@ An episode is written when it is over and wanted, so that nothing but whole demo
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from embodied.config import Count, recipe, to_dict
 from embodied.data.episode_log import FACTS, EpisodeLog, LogWriter
 from embodied.data.recording import Facts, Label, Recording
-from embodied.errors import ConfigError, DemonstrationError
+from embodied.errors import ConfigError, DemonstrationError, EmbodiedError
 from embodied.interfaces import DemonstrableRecipe, Demonstrator
 from embodied.types import Spec
 
+log = logging.getLogger(__name__)
 Keep = Literal["successes", "all"]
 LIMIT = 4  # times the task's own limit may a demonstration take
 UNLIMITED = 1000  # actions, where the task has none
@@ -37,6 +39,7 @@ class Attempt:
     steps: int
     seconds: float
     reason: str = ""  # why it is no success
+    initial_state: int = -1  # the stored one that it began in; -1: the seed alone decided
 
 
 class EpisodeOver(Exception):  # noqa: N818  (it ends a demonstration, as it should)
@@ -69,11 +72,33 @@ class Expert:
     def spec(self) -> Spec:
         return self.demonstrator.spec
 
-    def attempt(self, task: int, seed: int) -> Attempt:
+    def attempt(self, task: int, seed: int, *, initial_state: int = -1) -> Attempt:
         """Play one episode, and write it if it is wanted."""
         began = time.monotonic()
-        self.demonstrator.reset(task, -1, seed)
         tape = Tape(self.demonstrator, self.limit)
+        label = Label(task=task, initial_state=initial_state, seed=seed, source=self.source)
+        try:
+            recording, reason = self._show(label, tape)
+        except EmbodiedError:
+            raise
+        except Exception as error:  # planners and simulators are other people's code: it costs this attempt alone
+            log.warning("an expert broke at task %d from seed %d", task, seed, exc_info=True)
+            recording, reason = None, f"{type(error).__name__}: {error}"
+        if recording is not None:
+            self._log().write(recording)
+        kept = recording is not None
+        return Attempt(task, seed, not reason, kept, len(tape), time.monotonic() - began, reason, initial_state)
+
+    def replay(self, index: int) -> bool:
+        """Whether episode `index` ends again as it did: same start, same actions."""
+        self.recorded = self.recorded or EpisodeLog(Path(self.r.folder))
+        label = self.recorded.label(index)
+        recording = self.recorded.recording(index, pictures=False)
+        return self._play(label, recording.action) == bool(recording.success[-1])
+
+    def _show(self, label: Label, tape: Tape) -> tuple[Recording | None, str]:
+        """What is worth keeping of one episode, if anything, and why it is no success."""
+        self.demonstrator.reset(label.task, label.initial_state, label.seed)
         reason = ""
         try:
             self.demonstrator.demonstrate(tape.act)
@@ -83,21 +108,10 @@ class Expert:
             reason = str(error)
         if not reason and not tape.success:
             reason = tape.why_not()
-        label = Label(task=task, seed=seed, source=self.source)
         recording = tape.recording(label) if len(tape) and (not reason or self.r.keep == "all") else None
         if not reason and self.r.twice and not self._play(label, tape.action):
             reason = "solved, and not again by the same actions from the same seed"
-        kept = recording is not None and (not reason or self.r.keep == "all")
-        if recording is not None and kept:
-            self._log().write(recording)
-        return Attempt(task, seed, not reason, kept, len(tape), time.monotonic() - began, reason)
-
-    def replay(self, index: int) -> bool:
-        """Whether episode `index` ends again as it did: same start, same actions."""
-        self.recorded = self.recorded or EpisodeLog(Path(self.r.folder))
-        label = self.recorded.label(index)
-        recording = self.recorded.recording(index, pictures=False)
-        return self._play(label, recording.action) == bool(recording.success[-1])
+        return recording if not reason or self.r.keep == "all" else None, reason
 
     def _play(self, label: Label, actions: Iterable[NDArray[np.float32]]) -> bool:
         """Whether the task is solved by `actions`; nothing is rendered."""
@@ -115,7 +129,7 @@ class Expert:
             assert self.r.part is not None
             facts = facts_of(self.r.simulator, self.demonstrator.spec)
             self.log = LogWriter(Path(self.r.folder), facts, part=self.r.part)
-            discard_unfinished(self.log)
+            self.log.discard_unfinished()
         return self.log
 
     def close(self) -> None:
@@ -182,22 +196,14 @@ def facts_of(simulator: DemonstrableRecipe, spec: Spec) -> Facts:
     return Facts(spec, to_dict(simulator), origin="embodied collect")
 
 
-def discard_unfinished(log: LogWriter) -> None:
-    """Forget the episode that was being written when a process was killed: an expert can play it again."""
-    for entry in EpisodeLog(log.folder).entries:
-        if entry.path == log.path and entry.episode == log.episode and not entry.finished:
-            log.steps, log.running = entry.steps, True
-            log.discard()
-
-
 def tidy(folder: Path) -> None:
     """Forget unfinished episodes of all parts; nobody may be writing."""
     if not (folder / FACTS).is_file():
         return
     facts = EpisodeLog(folder).facts
     for path in sorted((folder / "log").glob("*.log")):
-        with LogWriter(folder, facts, part=path.stem) as log:
-            discard_unfinished(log)
+        with LogWriter(folder, facts, part=path.stem) as part:
+            part.discard_unfinished()
 
 
 def demonstrable(simulator: object) -> DemonstrableRecipe:

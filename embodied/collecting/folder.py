@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from embodied.collecting.expert import Attempt
@@ -17,7 +18,7 @@ from embodied.data.recording import Facts
 from embodied.errors import ConfigError
 
 SETTINGS, ATTEMPTS = "collection.json", "attempts.csv"
-COLUMNS = ("task", "seed", "success", "kept", "steps", "seconds", "reason")
+COLUMNS = ("task", "initial_state", "seed", "success", "kept", "steps", "seconds", "reason")
 
 
 def check(folder: Path, settings: Mapping[str, Any]) -> bool:
@@ -38,6 +39,21 @@ def check(folder: Path, settings: Mapping[str, Any]) -> bool:
     return True
 
 
+def check_writable(folder: Path) -> None:
+    """Before a simulator is started for it; what is not there yet stays away."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+        if is_new:
+            folder.rmdir()
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror}); nothing was collected. Name another folder with out=..."
+        ) from None
+
+
 def create(folder: Path, settings: Mapping[str, Any], facts: Facts) -> None:
     """A dataset without episodes, and what its collection was asked for."""
     LogWriter(folder, facts).close()
@@ -54,7 +70,7 @@ def attempts_in(folder: Path) -> list[Attempt]:
     for index in range(len(log)):
         label, steps = log.label(index), int(log.lengths[index])
         success = table[key].success if (key := (label.task, label.seed)) in table else True
-        found.append(Attempt(label.task, label.seed, success, True, steps, 0.0))
+        found.append(Attempt(label.task, label.seed, success, True, steps, 0.0, initial_state=label.initial_state))
     return found
 
 
@@ -63,8 +79,8 @@ def _read(path: Path) -> list[Attempt]:
         return []
     rows = [row for row in csv.reader(path.read_text().splitlines()) if len(row) == len(COLUMNS)][1:]
     return [
-        Attempt(int(task), int(seed), success == "True", kept == "True", int(steps), float(seconds), reason)
-        for task, seed, success, kept, steps, seconds, reason in rows
+        Attempt(int(task), int(seed), success == "True", kept == "True", int(steps), float(seconds), reason, int(state))
+        for task, state, seed, success, kept, steps, seconds, reason in rows
     ]
 
 
@@ -74,7 +90,8 @@ def append(folder: Path, a: Attempt) -> None:
         if file.tell() == 0:
             writer.writerow(COLUMNS)
         reason = " ".join(a.reason.split())
-        writer.writerow([a.task, a.seed, a.success, a.kept, a.steps, f"{a.seconds:.3f}", reason])
+        row = [a.task, a.initial_state, a.seed, a.success, a.kept, a.steps, f"{a.seconds:.3f}", reason]
+        writer.writerow(row)
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

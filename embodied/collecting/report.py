@@ -76,20 +76,33 @@ def summary(
     kept = [attempt for attempt in attempts if attempt.kept]
     if again:
         print(replayed(again, len(kept)))
+    if spec.initial_states and kept:
+        print(_stored(spec, kept))
     if early:
         print(f"{len(kept)} episodes are kept in {folder}; not complete: {early}. Repeat the command to continue.")
         return
     print(f"{len(kept)} episodes are in {folder}. Look at them, then learn from them:")
     print(f"  embodied data show {shlex.quote(str(folder))}")
-    learn = ["algorithm=bc", f"algorithm.dataset={folder}", *words, f"policy.chunk={CHUNK}", *_limit(spec, kept)]
+    sees = ["policy=vision"] if any(name.startswith(("rgb/", "depth/")) for name in spec.obs) else []
+    learn = ["algorithm=bc", f"algorithm.dataset={folder}", *words, *sees, f"policy.chunk={CHUNK}"]
+    learn += _limit(spec, kept)
     print(f"  embodied train {shlex.join(learn)}")
 
 
-def replayed(again: Mapping[str, bool], total: int) -> str:
+def replayed(again: Mapping[str, bool], total: int, *, named: int = 5) -> str:
+    """Up to `named` of those that do not repeat are named."""
     failed = [name for name, same in again.items() if not same]
     same = percent(len(again) - len(failed), len(again))
     text = f"replayed {len(again)} of {total} episodes from their seeds: {same} end as they did"
-    return text + (f"; not {', '.join(failed[:5])}{' and more' if failed[5:] else ''}" if failed else "")
+    return text + (f"; not {', '.join(failed[:named])}{' and more' if failed[named:] else ''}" if failed else "")
+
+
+def _stored(spec: Spec, kept: Sequence[Attempt]) -> str:
+    states = {(attempt.task, attempt.initial_state) for attempt in kept if attempt.initial_state >= 0}
+    return (
+        f"They begin in {len(states)} of the simulator's {sum(spec.initial_states or ())} stored initial states, which "
+        f"are those of evaluation; simulator.starts=sampled collects from others."
+    )
 
 
 def _table(spec: Spec, attempts: Sequence[Attempt]) -> Table:

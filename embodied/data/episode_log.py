@@ -101,6 +101,14 @@ class LogWriter:
         self._append(DISCARD, b"")
         self.running = False
 
+    def discard_unfinished(self) -> None:
+        """Forget the episode that was being written to this part when its process was killed."""
+        for entry in entries_of(self.path):
+            is_whole = entry.finished or entry.discarded or entry.reason
+            if entry.episode == self.episode and entry.steps and not is_whole:
+                self.steps, self.running = entry.steps, True
+                self.discard()
+
     def write(self, recording: Recording) -> None:
         """A whole episode."""
         r = recording

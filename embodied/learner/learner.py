@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pydantic import InstanceOf
@@ -29,7 +28,6 @@ class LearnerRecipe:
     updates: Count = 1  # calls of `update` in the whole run
     micro_batch: Count = 65536  # samples per forward; changes memory, never the result
     max_grad_norm: Positive = 0.5
-    weight_decay: NotNegative = 0.0  # of weights, not of biases and norms; decoupled from the gradient (AdamW)
     device: str = "cpu"
     seed: int = 0
 
@@ -47,7 +45,7 @@ class Learner:
         self.r, self.algorithm, self.version = r, r.algorithm, 0
         self.policy = seeded_policy(r.policy, r.spec, r.seed).to(r.device)
         self.storage = r.algorithm.storage(r.spec, r.policy.chunk)
-        adam = torch.optim.AdamW(_decayed(self.policy, r.weight_decay), lr=r.learning_rate, eps=1e-5, fused=True)
+        adam = torch.optim.Adam(self.policy.parameters(), lr=r.learning_rate, eps=1e-5, fused=True)
         self.optimize = Optimizer({"policy": self.policy}, {"policy": adam}, r.micro_batch, r.max_grad_norm)
         self.generator = torch.Generator().manual_seed(mix(r.seed, ORDER_ROLE))
 
@@ -115,15 +113,6 @@ def load_policy(policy: Policy, state: Mapping[str, Tensor]) -> None:
                 f"that wrote it (they are in its config.yaml)."
             )
     policy.load_state_dict(dict(state))
-
-
-def _decayed(policy: Policy, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters by what decays: matrices and kernels do, single numbers per entry do not."""
-    if weight_decay == 0:
-        return [{"params": list(policy.parameters()), "weight_decay": 0.0}]
-    weights = [p for p in policy.parameters() if p.ndim > 1]
-    rest = [p for p in policy.parameters() if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

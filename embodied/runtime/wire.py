@@ -127,6 +127,12 @@ class _Pickler(pickle.Pickler):
         flat: Any = obj.contiguous().view(-1).view(torch.uint8).numpy()
         return _tensor, (pickle.PickleBuffer(flat), obj.dtype, tuple(obj.shape))
 
+    def release(self) -> tuple[list[memoryview], list[Memory]]:
+        """What it collected. It holds itself through its callback, so what it kept would wait for the cyclic collector."""
+        large, blocks, self.large, self.blocks = self.large, self.blocks, [], []
+        self.clear_memo()
+        return large, blocks
+
     def _is_small(self, buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
         if raw.nbytes < LARGE:
@@ -167,13 +173,13 @@ def _pickled(value: Any) -> tuple[bytes, list[Memory]]:
     body = io.BytesIO()
     pickler = _Pickler(body)
     pickler.dump(value)
-    sizes = [raw.nbytes for raw in pickler.large]
-    kept = pickler.blocks
+    large, kept = pickler.release()
+    sizes = [raw.nbytes for raw in large]
     if sizes:
         memory = Memory(sum(map(aligned, sizes)))
         offset = 0
         with memoryview(memory.map) as room:
-            for raw in pickler.large:
+            for raw in large:
                 room[offset : offset + raw.nbytes] = raw
                 offset += aligned(raw.nbytes)
         kept = [*kept, memory]

@@ -10,140 +10,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from embodied import cli
 from embodied.collect import Collection, main, run
 from embodied.collecting.crew import Job, Schedule
-from embodied.collecting.expert import Attempt, Expert, ExpertRecipe, discard_unfinished, facts_of, tidy
-from embodied.collecting.folder import append, attempts_in, create
-from embodied.config import recipe
+from embodied.collecting.expert import Attempt, Expert, ExpertRecipe, facts_of, tidy
+from embodied.collecting.folder import append, attempts_in, check_writable, create
+from embodied.collecting.report import summary
 from embodied.data.episode_log import EpisodeLog, LogWriter
 from embodied.data.recording import Label
-from embodied.errors import ConfigError, DemonstrationError
-from embodied.sampler.starts import Starts
+from embodied.errors import ConfigError
+from embodied.types import Array
 from simulators.gymnasium import GymnasiumRecipe
 from simulators.reach import ReachRecipe
 from tests.counting import Counting, CountingRecipe
-
-
-@recipe
-class ShownRecipe:
-    """Counting, with an expert that counts."""
-
-    scene: CountingRecipe = CountingRecipe(length=3)
-    num_envs: int = 1
-    patience: int = 1000  # actions after which the expert returns
-    gives_up: bool = False
-    solves_once: bool = False  # and never again from the same seed
-    tasks: int = 1
-
-    def build(self):
-        return self.scene.build()
-
-    def demonstrator(self):
-        return Shown(self)
-
-
-class Shown:
-    source = "script"
-
-    def __init__(self, r):
-        self.r, self.scene = r, Counting(r.scene)
-        self.spec = replace(self.scene.spec, tasks=tuple(f"count {n}" for n in range(r.tasks)))
-        self.began = set()
-
-    def reset(self, task, initial_state, seed):
-        self.is_repeated = (task, seed) in self.began
-        self.began.add((task, seed))
-        self.scene.reset(task, initial_state, seed)
-
-    def step(self, action):
-        reward, terminated, success = self.scene.step(action)
-        return reward, terminated, success and not (self.r.solves_once and self.is_repeated)
-
-    def observe(self):
-        return self.scene.observe()
-
-    def demonstrate(self, act):
-        for _ in range(self.r.patience):
-            act(np.array([0.5], dtype=np.float32))
-        if self.r.gives_up:
-            raise DemonstrationError("the expert saw no way")
-
-    def close(self): ...
+from tests.shown import Shown, ShownRecipe
 
 
 def expert(tmp_path, simulator, **named) -> Expert:
     return ExpertRecipe(simulator=simulator, folder=str(tmp_path / "demos"), part="0", **named).build()
 
 
-def attempts(outcomes):
-    """Endless: whether attempt n succeeds."""
-    return lambda n: outcomes[n % len(outcomes)]
-
-
 def begun(schedule: Schedule) -> Job:
     job = schedule.next()
     assert job is not None
     return job
-
-
-def kept_seeds(schedule, succeeds, order, running):
-    """Play a schedule with `running` attempts at a time that end in the order of `order`; what is kept."""
-    numbers = {Starts(seed=0, role="demonstrate")([0], [n], 1)[0][2]: n for n in range(200)}
-    open_jobs, kept = [], []
-    while True:
-        while len(open_jobs) < running and (job := schedule.next()):
-            open_jobs.append(job)
-        if not open_jobs:
-            return kept
-        job = open_jobs.pop(int(order.integers(len(open_jobs))))
-        success = succeeds(numbers[job.seed])
-        schedule.finished(Attempt(job.task, job.seed, success, success, 1, 0.0))
-        if success:
-            kept.append(numbers[job.seed])
-
-
-def test_the_kept_episodes_are_the_first_successes_whatever_the_processes():
-    succeeds = attempts([True, False, False, True, True, False, True])
-    alone = kept_seeds(Schedule(20, 1, 0), succeeds, np.random.default_rng(0), 1)
-    for running in (2, 5):
-        found = kept_seeds(Schedule(20, 1, 0), succeeds, np.random.default_rng(running), running)
-        assert sorted(found) == alone
-
-
-def test_tasks_share_the_episodes_evenly_and_come_in_turn():
-    schedule = Schedule(5, 2, 0)
-    jobs = [begun(schedule) for _ in range(5)]
-    assert [job.task for job in jobs] == [0, 1, 0, 1, 0]
-    assert schedule.next() is None  # five are coming
-    schedule.finished(Attempt(1, jobs[1].seed, success=False, kept=False, steps=1, seconds=0.0))
-    assert begun(schedule).task == 1
-
-
-def test_an_attempt_whose_process_died_comes_again():
-    schedule = Schedule(1, 1, 0)
-    job = begun(schedule)
-    assert schedule.next() is None
-    schedule.lost(job)
-    assert schedule.next() == job
-
-
-def test_what_was_tried_before_is_not_tried_again():
-    first = Schedule(3, 1, 0)
-    jobs = [begun(first) for _ in range(3)]
-    earlier = [Attempt(0, jobs[0].seed, True, True, 1, 0.0), Attempt(0, jobs[1].seed, False, False, 1, 0.0)]
-    again = Schedule(3, 1, 0, earlier)
-    assert again.next() == jobs[2]  # which was running when the first was killed
-    assert begun(again) not in jobs
-    assert again.next() is None
-
-
-def test_no_demonstration_begins_where_an_evaluation_does():
-    schedule = Schedule(500, 1, 0)
-    mine = {begun(schedule).seed for _ in range(500)}
-    evaluated = {Starts(seed=0, role="evaluate")([0], [n], 1)[0][2] for n in range(500)}
-    assert len(mine) == 500
-    assert {seed % 2 for seed in mine} == {0}
-    assert {seed % 2 for seed in evaluated} == {1}
 
 
 def test_an_expert_records_what_it_saw_before_each_action_and_after_the_last(tmp_path):
@@ -177,11 +67,46 @@ def test_a_failure_is_not_kept_and_says_why(tmp_path, named, limits, reason):
     assert not (tmp_path / "demos").exists() or len(EpisodeLog(tmp_path / "demos")) == 0
 
 
+@pytest.mark.parametrize("keep", ["successes", "all"])
+def test_a_bug_in_an_expert_costs_its_attempt_and_not_the_next(tmp_path, keep):
+    e = expert(tmp_path, ShownRecipe(stored=(2,), breaks_at=0), keep=keep)
+    broken, whole = e.attempt(0, 1, initial_state=0), e.attempt(0, 2, initial_state=1)
+    e.close()
+    assert (broken.success, broken.kept) == (False, False)
+    assert broken.reason == "ZeroDivisionError: no way has no length"
+    assert (whole.success, whole.kept) == (True, True)
+
+
+def test_a_bug_in_an_expert_in_the_middle_of_an_episode_keeps_none_of_it(tmp_path):
+    e = expert(tmp_path, ShownRecipe(scene=CountingRecipe(length=3, breaks="raise", breaks_at=2)), keep="all")
+    attempt = e.attempt(0, 1)
+    assert e.log is None
+    e.close()
+    assert (attempt.kept, attempt.steps, attempt.reason) == (False, 1, "RuntimeError: the gripper melted")
+
+
+def test_a_full_disk_is_no_failure_of_the_expert(tmp_path):
+    (tmp_path / "demos").write_text("a file")
+    with pytest.raises(OSError, match="demos"):
+        expert(tmp_path, ShownRecipe()).attempt(0, 1)
+
+
 def test_failures_are_kept_where_all_is_asked_for(tmp_path):
     e = expert(tmp_path, ShownRecipe(patience=2), keep="all")
     assert e.attempt(0, 1).kept
     e.close()
     assert not EpisodeLog(tmp_path / "demos").recording(0).success.any()
+
+
+def test_an_episode_remembers_the_stored_state_it_began_in_and_replays_from_it(tmp_path):
+    e = expert(tmp_path, ShownRecipe(stored=(9,)))
+    assert e.attempt(0, 1, initial_state=7).initial_state == 7
+    assert EpisodeLog(tmp_path / "demos").label(0).initial_state == 7
+    e.demonstrator.reset(0, 3, 1)
+    assert e.replay(0)
+    assert isinstance(e.demonstrator, Shown)
+    assert e.demonstrator.state == 7
+    e.close()
 
 
 def test_a_replay_finds_the_episode_that_does_not_repeat(tmp_path):
@@ -227,7 +152,7 @@ def test_a_finished_episode_is_not_discarded(tmp_path):
     e = expert(tmp_path, ShownRecipe())
     e.attempt(0, 1)
     assert e.log is not None
-    discard_unfinished(e.log)
+    e.log.discard_unfinished()
     e.close()
     assert len(EpisodeLog(tmp_path / "demos")) == 1
 
@@ -235,7 +160,7 @@ def test_a_finished_episode_is_not_discarded(tmp_path):
 def test_the_table_of_attempts_survives_sentences_with_commas_and_lines(tmp_path):
     e = expert(tmp_path, ShownRecipe())
     create(tmp_path / "demos", {}, facts_of(ShownRecipe(), e.spec()))
-    failed = Attempt(1, 7, success=False, kept=False, steps=4, seconds=0.25, reason='no "path",\nnone')
+    failed = Attempt(1, 7, False, False, steps=4, seconds=0.25, reason='no "path",\nnone', initial_state=5)
     append(tmp_path / "demos", failed)
     e.attempt(0, 8)  # in the log, and its row was never written
     e.close()
@@ -301,6 +226,91 @@ def test_an_expert_that_always_fails_ends_the_collection_with_its_reason(tmp_pat
     assert "the expert failed 3 times in a row at `count " in said
     assert "lastly because the expert saw no way" in said
     assert "0 episodes are kept" in said
+
+
+def test_stored_initial_states_are_recorded_and_said_to_be_those_of_evaluation(tmp_path, capsys):
+    simulator = ShownRecipe(stored=(3, 2), tasks=2)
+    assert run(collection(tmp_path, simulator, episodes=6, processes=1, verify=0), tmp_path / "demos", []) == 0
+    log = EpisodeLog(tmp_path / "demos")
+    labels = [log.label(n) for n in range(6)]
+    states = [[label.initial_state for label in labels if label.task == task] for task in (0, 1)]
+    assert states[0] == [0, 1, 2]
+    assert {*states[1]} == {0, 1}
+    assert {a.initial_state for a in attempts_in(tmp_path / "demos") if a.task == 0} == {0, 1, 2}
+    said = capsys.readouterr().out
+    assert "They begin in 5 of the simulator's 5 stored initial states, which are those of evaluation" in said
+    assert "simulator.starts=sampled collects from others" in said
+
+
+def test_a_bug_in_an_expert_ends_the_collection_in_a_sentence(tmp_path, capsys):
+    simulator = ShownRecipe(stored=(1,), breaks_at=0)
+    c = collection(tmp_path, simulator, episodes=4, max_failures=3, processes=1)
+    assert run(c, tmp_path / "demos", []) == 1
+    assert "3 times in a row at `count 0`, lastly because ZeroDivisionError: no way" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("camera", "wanted"), [("rgb/front", True), ("depth/front", True), ("state", False)])
+def test_the_next_step_names_a_policy_that_sees_where_there_are_pictures(tmp_path, capsys, camera, wanted):
+    spec = replace(Counting(CountingRecipe()).spec, obs={camera: Array((4, 4, 3))})
+    attempts = [Attempt(0, 1, success=True, kept=True, steps=3, seconds=0.1)]
+    summary(tmp_path, spec, attempts, None, "", ["simulator=tabletop", "simulator.obs=rgb"])
+    said = capsys.readouterr().out
+    assert (" simulator.obs=rgb policy=vision policy.chunk=8" in said) == wanted
+    assert ("policy=vision" in said) == wanted
+
+
+def test_a_replay_that_does_not_repeat_is_named_and_fails(tmp_path, capsys):
+    e = expert(tmp_path, ReachRecipe(max_steps=10))
+    assert e.attempt(0, 2).kept
+    recording = EpisodeLog(tmp_path / "demos").recording(0)
+    e._log().write(replace(recording, label=replace(recording.label, seed=4)))
+    e.close()
+    assert main(["--replay", str(tmp_path / "demos"), "processes=1"]) == 1
+    assert "50.0 %" in (said := capsys.readouterr().out)
+    assert said.rstrip().endswith("not 0:1")
+
+
+@pytest.mark.parametrize("word", ["processes=0", "episodes=-1", "processes=abc", "episodes=0", "episodes=1.5"])
+def test_a_wrong_setting_of_a_replay_is_one_sentence(word):
+    with pytest.raises(ConfigError, match=rf"^{word.partition('=')[0]}: Input should be .*Nothing was built\.$"):
+        main(["--replay", "demos", word])
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "file"])
+def test_what_is_no_log_is_not_replayed(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"has no dataset\.json; nothing was played\. Name a folder that `embodied"):
+        main(["--replay", str(tmp_path / name)])
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_simulator_starts(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in ("/proc/x", str(tmp_path / "file" / "demos")):
+        with pytest.raises(ConfigError, match=rf"{folder} cannot be written \(.*\); nothing was collected"):
+            main(["simulator=reach", f"out={folder}"])
+
+
+def test_looking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "demos")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train", "stopped; checkpoints that were written are kept\n"),
+        ("collect", "stopped; whole episodes are kept\n"),
+        ("data", "stopped\n"),
+    ],
+)
+def test_a_command_that_is_stopped_says_what_it_keeps_and_no_more(monkeypatch, capsys, command, said):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_command", lambda _: stopped)
+    assert cli.run([command]) == 130
+    assert capsys.readouterr().err == f"embodied {command}: {said}"
 
 
 def test_ctrl_c_keeps_what_is_whole(tmp_path):

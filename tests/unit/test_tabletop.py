@@ -4,17 +4,20 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from embodied.config import from_dict
 from embodied.errors import ConfigError
 from embodied.types import Start
 from simulators import tabletop_arm
 from simulators.tabletop import Tabletop, TabletopRecipe
 from simulators.tabletop_experts import expert_action
 from simulators.tabletop_tasks import KINDS
+from simulators.tabletop_things import PEG
 
 TASKS = tuple(KINDS)
 TORQUE, SPEED = np.array(tabletop_arm.TORQUE_NM), np.array(tabletop_arm.SPEED_RAD_S)
@@ -274,3 +277,21 @@ def test_pictures_of_all_tasks_come_from_one_context():
     again.reset(0, 0, 0)
     assert np.array_equal(again.observe()["rgb/front"], pictures[-1])
     again.close()
+
+
+@pytest.mark.parametrize("tilt", [np.pi / 3, np.pi / 2])
+def test_a_peg_that_lies_over_the_hole_is_not_inserted(tilt):
+    made = scene("insert")
+    play = made.play
+    play.start[:3] = (*play.block[:2], PEG[1])
+    for quaternion, is_in in (((1, 0, 0, 0), True), ((np.cos(tilt / 2), np.sin(tilt / 2), 0, 0), False)):
+        play.start[3:] = quaternion
+        mujoco.mj_forward(made.model, made.data)
+        assert play.judge()[1] == is_in
+
+
+def test_settings_that_would_show_nothing_are_refused():
+    with pytest.raises(ConfigError, match="needs a camera"):
+        from_dict({"_target_": "simulators.tabletop.TabletopRecipe", "obs": "rgb", "cameras": []})
+    with pytest.raises(ConfigError, match="goes with pictures"):
+        from_dict({"_target_": "simulators.tabletop.TabletopRecipe", "segmentation": True})

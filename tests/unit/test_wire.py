@@ -1,17 +1,19 @@
 """Messages between a process and its child: what travels, in which memory, and what happens when nobody hears."""
 
+import gc
 import logging
 import os
 import socket
 import tempfile
 import threading
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from embodied.runtime.memory import Memory
-from embodied.runtime.wire import LARGE, Wire
+from embodied.runtime.wire import LARGE, Wire, _pickled
 from embodied.types import Array, Spec
 
 LAYOUT = {"flag": Array((3,), torch.bool), "nothing": Array((0, 2)), "number": Array((2, 2), torch.float64)}
@@ -142,3 +144,15 @@ def test_a_message_larger_than_the_socket_arrives_while_it_is_read(ends):
     thread.start()
     assert ends[1].hear(5.0) == text
     thread.join()
+
+
+def test_nothing_of_a_message_that_was_sent_waits_for_the_cyclic_collector():
+    gc.disable()
+    try:
+        value = torch.zeros(1 << 20)
+        alive = weakref.ref(value)
+        _pickled({"x": value})
+        del value
+        assert alive() is None
+    finally:
+        gc.enable()
