@@ -39,7 +39,12 @@ from embodied.sampler.tasks import Curriculum, Uniform
 from embodied.spec import spec_facts, task_names
 from embodied.types import Episode, Metrics, Spec, Trajectory
 
-COLLECTING = ("total_steps", "rollout", "group_size")  # settings that say nothing to an algorithm that is `Offline`
+COLLECTING = (
+    "total_steps",
+    "rollout",
+    "group_size",
+    "tasks",
+)  # settings that say nothing to an algorithm that is `Offline`
 
 
 @recipe

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from embodied.config import Count, Fraction, Natural, NotNegative, recipe
-from embodied.data.augment import jittered, shifted
+from embodied.data.augment import jittered, offsets, shifted
 from embodied.data.demonstrations import Demonstrations, open_demonstrations
 from embodied.errors import ConfigError
 from embodied.interfaces import Optimize, Policy
@@ -39,6 +39,13 @@ class BC:
     split_seed: Natural = 0  # which those are; not the run's seed, so that losses of several seeds compare
     shift: Natural = 4  # pixels by which pictures are moved at random while learning
     jitter: NotNegative = 0.1  # standard deviation of their random brightness and contrast
+
+    def __post_init__(self) -> None:
+        if self.updates % self.updates_per_iteration:
+            raise ValueError(
+                f"updates={self.updates} is not a multiple of updates_per_iteration={self.updates_per_iteration}; "
+                f"change one of them"
+            )
 
     @property
     def values(self) -> None:
@@ -75,11 +82,16 @@ class BC:
         return means | self.validate(policy, storage)
 
     def augmented(self, b: Chunks, generator: torch.Generator) -> Chunks:
-        """`b` with every picture moved and lit differently; each of a chunk's cameras by itself."""
-        obs = dict(b.obs)
+        """`b` with every camera moved, its color and depth alike, and its color lit differently."""
+        obs, moves = dict(b.obs), dict[str, Tensor]()
         for name, x in b.obs.items():
-            if x.dtype == torch.uint8:
-                obs[name] = jittered(shifted(x, self.shift, generator), self.jitter, generator)
+            _, _, camera = name.partition("/")
+            if not camera:
+                continue
+            if camera not in moves:
+                moves[camera] = offsets(len(x), self.shift, generator)
+            moved = shifted(x, moves[camera])
+            obs[name] = jittered(moved, self.jitter, generator) if x.dtype == torch.uint8 else moved
         return Chunks(obs, b.action, b.sample_weight)
 
     def loss(self, policy: Policy, b: Chunks) -> tuple[Tensor, dict[str, Tensor]]:

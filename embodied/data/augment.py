@@ -1,4 +1,4 @@
-"""Pictures (B, H, W, C) uint8 as they might also have been: for learning only, never for acting.
+"""Pictures (B, H, W, C) as they might also have been: for learning only, never for acting.
 
 A shift repeats the pixels at the edge (DrQ, Kostrikov et al. 2021), so pictures keep their size and a policy meets them
 whole when it acts; random crops would need a center crop there, and forgetting it costs success.
@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 
-def shifted(pictures: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Each picture moved by up to `pixels` along both axes; on the host."""
-    if pixels == 0:
+def offsets(count: int, pixels: int, generator: torch.Generator) -> Tensor:
+    """(count, 2) by how many pixels, at most `pixels`, pictures are moved along both axes."""
+    return torch.randint(-pixels, pixels + 1, (count, 2), generator=generator)
+
+
+def shifted(pictures: Tensor, offset: Tensor) -> Tensor:
+    """Each picture moved by its row of `offset` (B, 2); on the host."""
+    if not offset.any():
         return pictures
     count, height, width = pictures.shape[:3]
-    offset = torch.randint(-pixels, pixels + 1, (count, 2), generator=generator)
     rows = (torch.arange(height) + offset[:, :1]).clamp(0, height - 1)  # (B, H) where each row is taken from
     columns = (torch.arange(width) + offset[:, 1:]).clamp(0, width - 1)  # (B, W)
     moved = torch.empty_like(pictures)

@@ -102,7 +102,7 @@ def _share(metrics: Metrics, name: str) -> str:
 def _losses(metrics: Metrics) -> str:
     """What says how imitation goes before the first episode is played."""
     if "validation_loss" not in metrics:
-        return ""
+        return f"{metrics['bc_loss']:.4f}" if "bc_loss" in metrics else ""
     return f"{metrics['loss']:.4f}, on episodes held out {metrics['validation_loss']:.4f}"
 
 

@@ -128,7 +128,7 @@ class _Pickler(pickle.Pickler):
         return _tensor, (pickle.PickleBuffer(flat), obj.dtype, tuple(obj.shape))
 
     def release(self) -> tuple[list[memoryview], list[Memory]]:
-        """What it collected. It holds itself through its callback, so what it kept would wait for the cyclic collector."""
+        """What it collected. It holds itself by its callback: what it kept would wait for the cyclic collector."""
         large, blocks, self.large, self.blocks = self.large, self.blocks, [], []
         self.clear_memo()
         return large, blocks

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from embodied.algorithms.bc import BC
 from embodied.data.demonstrations import Demonstrations, split
@@ -173,7 +174,7 @@ def test_a_policy_is_measured_once():
 
 @pytest.mark.parametrize("spec", [VECTORS, PICTURES], ids=["mlp", "vision"])
 def test_an_update_depends_on_its_generator_alone(spec):
-    algorithm = BC(updates_per_iteration=3, batch=4)
+    algorithm = BC(updates=3, updates_per_iteration=3, batch=4)
     (first, a), (second, b), (other, c) = (updated(algorithm, spec, seed=seed) for seed in (0, 0, 1))
     assert first == second
     assert first["bc_loss"] != other["bc_loss"]
@@ -242,3 +243,8 @@ def test_overfitting_one_batch_reaches_almost_nothing():
     optimize.version = 1
     assert algorithm.update(policy, d, optimize, torch.Generator().manual_seed(1))["bc_loss"] < 1e-3
     assert math.isfinite(policy.log_std.sum().item())
+
+
+def test_a_number_of_gradient_steps_that_no_iteration_ends_on_is_refused():
+    with pytest.raises(ValidationError, match="updates=20 is not a multiple of updates_per_iteration=250"):
+        BC(updates=20)
