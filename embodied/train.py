@@ -39,12 +39,7 @@ from embodied.sampler.tasks import Curriculum, Uniform
 from embodied.spec import spec_facts, task_names
 from embodied.types import Episode, Metrics, Spec, Trajectory
 
-COLLECTING = (
-    "total_steps",
-    "rollout",
-    "group_size",
-    "tasks",
-)  # settings that say nothing to an algorithm that is `Offline`
+COLLECTING = ("total_steps", "rollout", "group_size")  # settings that say nothing to an algorithm that is `Offline`
 
 
 @recipe
@@ -83,6 +78,7 @@ class Training:
 
         default = {f.name: f.default for f in fields(self)}
         unheard = [name for name in COLLECTING if getattr(self, name) != default[name]]
+        unheard += ["tasks"] if self.tasks is not None and self.tasks.adapts else []
         if unheard and isinstance(self.algorithm, Offline):
             raise ValueError(
                 f"{unheard[0]} is about collecting, and {type(self.algorithm).__name__} collects nothing: set "

@@ -109,13 +109,20 @@ def _find(tasks: list[Task], suite: str, wanted: str | int) -> Task:
             f"task {wanted} of LIBERO's suite {suite} was asked for, and it has {len(tasks)}; nothing was built. "
             f"Count from 0 to {len(tasks) - 1}."
         )
-    by_name = {task.name: task for task in tasks}
-    for task in tasks:
-        by_name.setdefault(task.instruction.replace(" ", "_"), task)
     key = wanted.replace(" ", "_")
-    if key in by_name:
-        return by_name[key]
-    raise unknown(f"LIBERO's suite {suite} has no task", key, by_name, cutoff=0.3)  # names are long
+    said = {id(task): task.instruction.replace(" ", "_") for task in tasks}
+    found = [task for task in tasks if task.name == wanted] or [
+        task for task in tasks if key in (task.name, said[id(task)])
+    ]
+    if not found:
+        known = dict.fromkeys((*(task.name for task in tasks), *said.values()))
+        raise unknown(f"LIBERO's suite {suite} has no task", key, known, cutoff=0.3)  # names are long
+    if len(found) > 1:
+        raise ConfigError(
+            f"`{wanted}` was asked for, which LIBERO's suite {suite} says of {len(found)} tasks; nothing was built. "
+            f"Name one of them: {', '.join(task.name for task in found)}."
+        )
+    return found[0]
 
 
 def libero_folder() -> Path:

@@ -120,6 +120,7 @@ class Single:
             for robot in env.robots:
                 for gripper in _grippers(robot):  # 1.4 would begin with the last episode's fingers
                     gripper.current_action = np.zeros_like(gripper.current_action)
+                robot.torques = None  # as a new robot has it, and not those of the last episode
             env.reset()
         if not self.r.randomize.is_off:
             self.variation.apply(seed, self.data)
