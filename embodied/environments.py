@@ -11,7 +11,9 @@ import difflib
 import fcntl
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from embodied.environment import variables
 from embodied.errors import ConfigError, PackageError
 
 Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 def folder_of(name: str) -> Path:
@@ -38,9 +41,15 @@ def mark_of(name: str) -> Path:
 
 
 def python_of(name: str) -> Path:
-    """The interpreter of a built environment; PackageError where there is none."""
+    """The interpreter of a built environment; PackageError where there is none. An outdated one is told of."""
     python = folder_of(name) / "bin" / "python"
     if mark_of(name).is_file() and python.exists():
+        if _is_outdated(name):
+            logger.warning(
+                "the environment %s was built from other requirements than configs/setup/%s.yaml has now; it is used "
+                "as it is. To build it anew, type: embodied setup %s",
+                *(name, name, name),
+            )
         return python
     known = sorted(path.parent.name for path in folder_of("").glob("*/embodied.json"))
     near = difflib.get_close_matches(name, known, n=1)
@@ -50,6 +59,22 @@ def python_of(name: str) -> Path:
         f"the environment `{name}` was asked for and {found} ({folder_of(name)}); nothing was started. Type: embodied "
         f"setup {name}.{hint}"
     )
+
+
+def _is_outdated(name: str) -> bool:
+    """Whether its requirements have changed since; never so for one that has no file in configs/setup."""
+    from embodied import setup
+
+    wanted = setup.load(name, []) if name in setup.setups() else None
+    return isinstance(wanted, EnvironmentSetup) and _built_from(folder_of(name)) != wanted.key
+
+
+def _built_from(folder: Path) -> str | None:
+    """The key of what a finished environment was built from; None where none was finished."""
+    try:
+        return json.loads((folder / "embodied.json").read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @recipe
@@ -76,35 +101,52 @@ class EnvironmentSetup:
         """What is wrong with it; None when it is whole. Its packages are imported."""
         if not folder_of(self.name).exists():
             return "not built"
-        try:
-            if json.loads(mark_of(self.name).read_text())["key"] != self.key:
-                return "built from other requirements"
-        except (OSError, ValueError, KeyError):
+        built = _built_from(folder_of(self.name))
+        if built is None:
             return "building it was not finished"
+        if built != self.key:
+            return "built from other requirements"
         return _complaint(folder_of(self.name) / "bin" / "python", self.imports)
 
     def run(self, say: Say = lambda line: print(f"  {line}", flush=True)) -> str:
         """Build it, unless it is whole; a sentence for people."""
         folder, began = folder_of(self.name), time.monotonic()
         with _only_here(folder):
+            _bring_back(folder)  # what a build that was killed has left
             if not self.again and self.problem() is None:
                 return f"the environment {self.name} is whole ({folder}); nothing was done."
-            shutil.rmtree(folder, ignore_errors=True)
-            log = folder.with_suffix(".log")
-            log.write_text("")
-            say(f"{folder}: a few minutes; {log} shows how far it is")
-            venv.create(folder, symlinks=True, with_pip=True)
-            self._install(log, say)
-            if complaint := _complaint(folder / "bin" / "python", self.imports):
-                raise PackageError(
-                    f"the environment {self.name} was installed and `import {self.imports}` fails in it: {complaint}. "
-                    f"It cannot be used; the log is in {log}."
-                )
-            mark_of(self.name).write_text(json.dumps({"key": self.key, "requirements": list(self.requirements)}))
+            file = folder.with_suffix(".log")
+            file.write_text("")
+            say(f"{folder}: a few minutes; {file} shows how far it is")
+            _put_aside(folder)
+            try:
+                self._build(file, say)
+            except BaseException as error:
+                if _bring_back(folder) and isinstance(error, PackageError):
+                    raise PackageError(f"{error} The environment that was there before is back.") from None
+                raise
+            _remove(_aside(folder))
         return f"the environment {self.name} is ready after {time.monotonic() - began:.0f} s ({folder})."
 
+    def _build(self, file: Path, say: Say) -> None:
+        folder = folder_of(self.name)
+        try:
+            venv.create(folder, symlinks=True, with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise PackageError(
+                f"the environment {self.name} could not be begun in {folder}: Python's venv failed ({error}); it "
+                f"cannot be used. On Debian and Ubuntu, venv and ensurepip are in the package python3-venv."
+            ) from None
+        self._install(file, say)
+        if complaint := _complaint(folder / "bin" / "python", self.imports):
+            raise PackageError(
+                f"the environment {self.name} was installed and `import {self.imports}` fails in it: {complaint}. "
+                f"It cannot be used; the log is in {file}."
+            )
+        mark_of(self.name).write_text(json.dumps({"key": self.key, "requirements": list(self.requirements)}))
+
     def _install(self, log: Path, say: Say) -> None:
-        torch = [line for line in self.requirements if line.partition("=")[0].strip() == "torch"]
+        torch = [line for line in self.requirements if _package(line) == "torch"]
         index = os.environ.get("TORCH_INDEX_URL")
         if torch:
             say(f"{torch[0]}, alone and first")
@@ -126,6 +168,51 @@ class EnvironmentSetup:
                 f"the environment {self.name} could not be built: pip ended with status {done.returncode} ({last}); it "
                 f"cannot be used. The whole log is in {log}; then type `embodied setup {self.name}` again."
             )
+
+
+def _package(requirement: str) -> str:
+    """The name that a line for pip begins with: torch of `torch>=2` and of `torch[opt] == 2.1`."""
+    found = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    return found[1].lower() if found else ""
+
+
+def _aside(folder: Path) -> Path:
+    """Where a finished environment waits while another is built in its place; nobody looks for one there."""
+    return folder.parent / ".old" / folder.name
+
+
+def _put_aside(folder: Path) -> None:
+    """Make room: keep a finished environment, remove what was never finished."""
+    if _built_from(folder) is None:
+        return _remove(folder)
+    _aside(folder).parent.mkdir(exist_ok=True)
+    folder.rename(_aside(folder))
+    return None
+
+
+def _bring_back(folder: Path) -> bool:
+    """Put a finished environment back unless a new one is finished; whether there was one."""
+    if not _aside(folder).exists():
+        return False
+    if _built_from(folder) is not None:  # the new one was finished, and removing the old one was not
+        _remove(_aside(folder))
+        return False
+    _remove(folder)
+    _aside(folder).rename(folder)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """The mark first: what is half removed does not count as whole."""
+    try:
+        (folder / "embodied.json").unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} should be removed, and {error.filename} cannot be ({error.strerror}); it stays. Remove "
+            f"the folder yourself, then type the same again."
+        ) from None
 
 
 @contextmanager

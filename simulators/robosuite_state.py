@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.environment import prepare
+from embodied.errors import ConfigError
 from embodied.packaging import need
 
 MACROS = "robosuite.macros_private"  # a module that users may add to robosuite; without one it logs to /tmp and warns
@@ -36,8 +38,23 @@ def import_robosuite(extra: str) -> ModuleType:
             sys.modules[MACROS] = ModuleType(MACROS)
             vars(sys.modules[MACROS])["CONSOLE_LOGGING_LEVEL"] = "ERROR"  # 1.5 tells of every file that it reads
         if not os.access(folder / "utils", os.W_OK):  # numba's compiled code lies there, else in the home folder
-            os.environ.setdefault("NUMBA_CACHE_DIR", tempfile.mkdtemp(prefix="embodied-numba-"))
+            if not os.environ.get("NUMBA_CACHE_DIR"):
+                os.environ["NUMBA_CACHE_DIR"] = str(numba_folder())
     return need("robosuite", extra=extra)
+
+
+def numba_folder() -> Path:
+    """One of this user's for all processes; whoever could write there could run code here, so nobody else may."""
+    folder = Path(tempfile.gettempdir()) / f"embodied-numba-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise ConfigError(
+            f"robosuite's compiled code should go to {folder}, which is not a folder that only you may write; nothing "
+            f"was built. Remove it, or set NUMBA_CACHE_DIR to a folder of yours."
+        )
+    return folder
 
 
 def advance(env: Any, action: NDArray[np.floating[Any]]) -> None:

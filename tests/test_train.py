@@ -177,7 +177,7 @@ def test_evaluate_writes_a_table_and_repeats_itself_with_any_number_of_environme
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["train", "experiment=push_cub"], "Did you mean `experiment=push_cube_ppo`"),
+        (["train", "experiment=pick_cub"], "Did you mean `experiment=pick_cube_ppo`"),
         (["train", "algorithm.gama=1"], "Did you mean `algorithm.gamma`"),
         (["train", "resume=nowhere"], "neither a checkpoint nor a run folder"),
         (["train", "resume=nowhere", "seed=2"], "cannot be changed"),

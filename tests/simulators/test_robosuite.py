@@ -110,6 +110,16 @@ def test_state_is_what_robosuite_observes_of_the_same_moment(build):
     assert np.array_equal(ours, np.concatenate([own["object-state"], own["robot0_proprio-state"]]).astype(np.float32))
 
 
+@pytest.mark.parametrize("task", ["Lift", "TwoArmLift"])
+def test_the_state_after_a_reset_knows_nothing_of_the_episode_before(task, build):
+    fresh, used = build(task=task), build(task=task)
+    for action in actions(used, 5):
+        used.step(action)
+    for scene in (fresh, used):
+        scene.reset(0, -1, 9)
+    np.testing.assert_array_equal(fresh.get_state(), used.get_state())
+
+
 @pytest.mark.parametrize("controller", ["OSC_POSITION", "JOINT_POSITION", "JOINT_TORQUE", None])
 def test_what_a_controller_remembers_is_saved(controller, build):
     first, second = build(controller=controller), build(controller=controller)

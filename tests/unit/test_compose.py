@@ -23,7 +23,7 @@ def test_an_experiment_overrides_the_defaults_and_the_command_line_overrides_bot
         ("clip_low=0.1", "Did you mean `algorithm.clip_low`"),
         ("sed=1", "Did you mean `seed`"),
         ("simulator=reech", "there is no simulator `reech`.*Did you mean `simulator=reach`"),
-        ("experiment=push_cube", "Did you mean `experiment=push_cube_ppo`"),
+        ("experiment=pick_cube", "Did you mean `experiment=pick_cube_ppo`"),
         ("algorithm.gamma=1.5", "algorithm.gamma: .*less than or equal to 1.*found 1.5"),
         ("algorithm.gamma=high", "algorithm.gamma: .*valid number.*found 'high'"),
         ("algorithm.epochs=0", "algorithm.epochs: .*greater than or equal to 1"),

@@ -40,6 +40,20 @@ def test_an_instruction_does_not_name_its_scene():
     assert choose("10", (0,))[0].instruction == "put both the alphabet soup and the tomato sauce in the basket"
 
 
+def test_an_instruction_of_several_tasks_is_refused_with_their_names():
+    names = [f"KITCHEN_SCENE{scene}_close_the_top_drawer_of_the_cabinet" for scene in (10, 5)]
+    for asked in ("close the top drawer of the cabinet", "close_the_top_drawer_of_the_cabinet"):
+        with pytest.raises(ConfigError, match=rf"says of 2 tasks; nothing was built.*{', '.join(names)}\."):
+            choose("90", (asked,))
+    assert [choose("90", (name,))[0].name for name in names] == names
+
+
+def test_every_task_can_be_named_in_every_suite():
+    for suite in ("90", "130"):  # where a name of one suite is an instruction of another
+        for task in choose(suite, ()):
+            assert choose(suite, (task.name,)) == [task]
+
+
 def test_the_size_of_a_scene_is_known_before_it_is_built():
     of = size(choose("spatial", (0,))[0])  # 5 objects; 3 drawers and a knob; table, cabinet and stove
     assert (of.initial_states, of.positions, of.velocities, of.fixtures) == (50, 9 + 5 * 7 + 4, 9 + 5 * 6 + 4, 3)

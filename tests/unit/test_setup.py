@@ -1,8 +1,13 @@
 """`embodied setup`: what there is, how it is asked for, and environments that are whole or not at all."""
 
 import fcntl
+import logging
+import shutil
+import subprocess
 import sys
+import venv
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +98,79 @@ def test_a_simulator_that_does_not_import_is_not_whole(recipe):
         recipe("arm==2").run(print)
     with pytest.raises(PackageError, match="was not finished"):
         python_of("arm")
+
+
+def test_a_whole_environment_outlives_a_build_that_fails(recipe):
+    recipe().run(print)
+    with pytest.raises(PackageError, match=r"arm==9.*The environment that was there before is back\.$"):
+        recipe("arm==9").run(print)
+    assert recipe().problem() is None
+    assert python_of("arm").exists()
+    with pytest.raises(PackageError, match=r"`import arm` fails in it.*is back"):
+        recipe("arm==2").run(print)
+    assert recipe().problem() is None
+    assert not any((folder_of("") / ".old").iterdir())
+
+
+def test_a_build_that_was_killed_has_not_cost_the_environment_before_it(recipe):
+    recipe().run(print)
+    (folder_of("") / ".old").mkdir()
+    folder_of("arm").rename(folder_of("") / ".old" / "arm")
+    folder_of("arm").mkdir()
+    assert recipe().run(print).endswith("nothing was done.")
+    assert python_of("arm").exists()
+
+
+def test_what_cannot_be_removed_whole_has_lost_its_mark_and_is_told_of(recipe, monkeypatch):
+    recipe().run(print)
+    old = folder_of("") / ".old" / "arm"
+
+    def stuck(path):
+        raise OSError(16, "Device or resource busy", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stuck)
+        with pytest.raises(ConfigError, match=r"arm should be removed, and .*cannot be \(Device or resource busy\)"):
+            replace(recipe(), again=True).run(print)
+    assert old.exists()
+    assert not (old / "embodied.json").exists()
+    assert recipe().problem() is None
+    assert recipe().run(print).endswith("nothing was done.")
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("failure", [subprocess.CalledProcessError(1, ["python", "-m", "ensurepip"]), OSError(28, "x")])
+def test_a_python_without_ensurepip_is_one_sentence(recipe, monkeypatch, failure):
+    def failing(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(venv.EnvBuilder, "_setup_pip", failing)
+    with pytest.raises(PackageError, match=r"arm could not be begun .*python3-venv"):
+        recipe().run(print)
+
+
+@pytest.mark.parametrize("line", ["torch>=1,<2", "torch<3", "torch", " torch [opt] ~= 1.0", "Torch @ file:///x"])
+def test_torch_is_recognised_however_it_is_required(line, recipe, monkeypatch):
+    ran = []
+    monkeypatch.setattr(EnvironmentSetup, "_pip", lambda _, words, __: ran.append(tuple(words)))
+    monkeypatch.setenv("TORCH_INDEX_URL", "https://torch")
+    both = replace(recipe(), requirements=("torch-geometric==1", line))
+    both._install(folder_of("arm"), print)
+    assert ran == [("--index-url", "https://torch", line), ("torch-geometric==1", line)]
+
+
+def test_an_environment_of_other_requirements_is_used_and_told_of(recipe, monkeypatch, caplog):
+    recipe().run(print)
+    monkeypatch.setattr(setup, "setups", lambda: {"arm": None})
+    monkeypatch.setattr(setup, "load", lambda *_: recipe("arm>=1,<2"))
+    with caplog.at_level(logging.WARNING):
+        assert python_of("arm").exists()
+    assert "arm was built from other requirements" in caplog.text
+    assert "embodied setup arm" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(setup, "load", lambda *_: recipe())
+    python_of("arm")
+    assert not caplog.text
 
 
 def test_two_processes_do_not_build_one_environment(recipe, tmp_path):
