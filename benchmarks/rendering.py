@@ -220,21 +220,24 @@ class Child:
 
 
 def compare(name: str, pairs: int) -> Found:
-    from skimage.metrics import structural_similarity
+    from skimage import metrics
+
+    library: Any = metrics
+
+    def measure(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+        return float(library.structural_similarity(one, other, channel_axis=2))
 
     children = [Child(name, kind) for kind in ("default", "faithful", "fast")]
     alternate(1, *(child.rate for child in children))  # warm up
-    rates = alternate(pairs, *(child.rate for child in children))
-    faithful, fast = (child.ask("pictures") for child in children[1:])
+    default, faithful, fast = alternate(pairs, *(child.rate for child in children))
+    looks, others = (child.ask("pictures") for child in children[1:])
     similarity = [
-        float(structural_similarity(one[camera], other[camera], channel_axis=2))
-        for one, other in zip(faithful, fast, strict=True)
-        for camera in one
+        measure(one[camera], other[camera]) for one, other in zip(looks, others, strict=True) for camera in one
     ]
-    pair = [np.concatenate(list(looks[-1].values()), axis=0) for looks in (faithful, fast)]
+    pair = [np.concatenate(list(last.values()), axis=0) for last in (looks[-1], others[-1])]
     for child in children:
         child.close()
-    return Found(children[0].title, *rates, similarity, np.concatenate(pair, axis=1))
+    return Found(children[0].title, default, faithful, fast, similarity, np.concatenate(pair, axis=1))
 
 
 def tabletop(pairs: int) -> list[Target]:

@@ -37,9 +37,8 @@ def import_robosuite(extra: str) -> ModuleType:
         if not (folder / "macros_private.py").is_file():
             sys.modules[MACROS] = ModuleType(MACROS)
             vars(sys.modules[MACROS])["CONSOLE_LOGGING_LEVEL"] = "ERROR"  # 1.5 tells of every file that it reads
-        if not os.access(folder / "utils", os.W_OK):  # numba's compiled code lies there, else in the home folder
-            if not os.environ.get("NUMBA_CACHE_DIR"):
-                os.environ["NUMBA_CACHE_DIR"] = str(numba_folder())
+        if not os.environ.get("NUMBA_CACHE_DIR") and not os.access(folder / "utils", os.W_OK):
+            os.environ["NUMBA_CACHE_DIR"] = str(numba_folder())  # numba would compile into the home folder
     return need("robosuite", extra=extra)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from embodied.data.recording import Facts, Label, Recording
+from embodied.data.dataset import examined
+from embodied.data.recording import Damage, Dataset, Facts, Label, Recording
 from embodied.types import Array, Spec
 
 SPEC = Spec(
@@ -45,3 +46,10 @@ def assert_same(a, b):
         np.testing.assert_array_equal(a.obs[name], b.obs[name])
     for name in ("action", "reward", "terminated", "success", "human"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def whole_in(dataset: Dataset) -> list[Recording]:
+    """Its episodes, none of which may be damaged."""
+    found = [item for _, item in examined(dataset)]
+    assert not [item.reason for item in found if isinstance(item, Damage)]
+    return [item for item in found if isinstance(item, Recording)]

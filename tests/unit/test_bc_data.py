@@ -1,6 +1,7 @@
 """What imitation accepts as demonstrations, and the one sentence it says about anything else."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,7 +250,7 @@ def test_actions_beyond_the_range_are_counted_in_a_warning(tmp_path, caplog):
 def test_measuring_reads_no_pictures(folder):
     found = opened(folder)
     seen = []
-    policy = MLPRecipe(hidden=(4,)).build(replace(SPEC, obs={"state": SPEC.obs["state"]}))
+    policy: Any = MLPRecipe(hidden=(4,)).build(replace(SPEC, obs={"state": SPEC.obs["state"]}))
     policy.track = seen.append
     found.describe(policy)
     assert [set(obs) for obs in seen] == [{"state"}]

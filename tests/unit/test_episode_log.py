@@ -8,6 +8,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from embodied.data.episode_log import EpisodeLog, LogWriter
 from embodied.data.recording import Damage, Label, Recording
 from embodied.data.records import STEP, Record, frame, scan
 from embodied.errors import DatasetError
-from tests.recordings import FACTS, SPEC, assert_same, episode
+from tests.recordings import FACTS, SPEC, assert_same, episode, whole_in
 
 
 def write(folder, *recordings, part="0"):
@@ -202,7 +203,7 @@ def test_what_a_power_cut_appends_costs_no_episode_before_or_after_it(tmp_path, 
         os.truncate(tmp_path / "log" / "0.log", records(tmp_path)[-1].start)  # nobody said that it ended
     whole = (tmp_path / "log" / "0.log").stat().st_size
     spoil_end(tmp_path, junk)
-    assert [len(found) for _, found in examined(EpisodeLog(tmp_path))] == [3, 50]
+    assert [len(found) for found in whole_in(EpisodeLog(tmp_path))] == [3, 50]
     assert f"bytes {whole} to {whole + len(junk)}" in caplog.text
     write(tmp_path, *after)
     dataset = EpisodeLog(tmp_path)
@@ -271,14 +272,14 @@ def changed_facts(folder, was, now):
 def test_records_that_do_not_fit_the_facts_are_named(tmp_path):
     write(tmp_path, episode(3))
     changed_facts(tmp_path, '"action_dim": 2', '"action_dim": 7')
-    damage = next(found for _, found in examined(EpisodeLog(tmp_path)))
+    damage: Any = next(found for _, found in examined(EpisodeLog(tmp_path)))
     assert "episode 0:0 does not decode" in damage.reason
     changed_facts(tmp_path, '"action_dim": 7', '"action_dim": 2')
     path = tmp_path / "dataset.json"
     facts = json.loads(path.read_text())
     del facts["spec"]["obs"]["depth/agent"]
     path.write_text(json.dumps(facts))
-    damage = next(found for _, found in examined(EpisodeLog(tmp_path)))
+    damage: Any = next(found for _, found in examined(EpisodeLog(tmp_path)))
     assert "bytes of observations where the dataset's spec makes it" in damage.reason
 
 

@@ -15,7 +15,7 @@ from embodied.data.lerobot import LeRobotDataset
 from embodied.data.recording import Damage, Facts, Recording
 from embodied.errors import DatasetError
 from embodied.types import Array, Spec
-from tests.recordings import FACTS, SPEC, assert_same, episode
+from tests.recordings import FACTS, SPEC, assert_same, episode, whole_in
 
 pa = pytest.importorskip("pyarrow", exc_type=ImportError)
 pq = pytest.importorskip("pyarrow.parquet", exc_type=ImportError)
@@ -63,7 +63,7 @@ def test_our_export_comes_back_exactly_except_for_what_video_loses(tmp_path):
 def test_an_unfinished_first_episode_costs_no_other(tmp_path):
     recordings = [episode(12, complete=False), episode(5, seed=1), episode(4, seed=2)]
     dataset = open_dataset(export(tmp_path / "d", FACTS, *recordings))
-    found = [item for _, item in examined(dataset)]
+    found = whole_in(dataset)
     for item, recording in zip(found, recordings, strict=True):
         assert_same(without_pictures(item), without_pictures(recording))
     assert [item.complete for item in found] == [False, True, True]
@@ -72,7 +72,7 @@ def test_an_unfinished_first_episode_costs_no_other(tmp_path):
 @pytest.mark.parametrize("length", range(1, 6))
 def test_a_video_whose_first_pictures_wait_in_the_encoder_goes_on(tmp_path, length):
     dataset = open_dataset(export(tmp_path / "d", FACTS, episode(length), episode(5, seed=1)))
-    assert [len(found) for _, found in examined(dataset)] == [length, 5]
+    assert [len(found) for found in whole_in(dataset)] == [length, 5]
 
 
 def test_pictures_come_back_in_their_place(tmp_path):
@@ -262,7 +262,7 @@ def test_a_snapshot_in_the_cache_of_the_hub_is_read_through_its_links(tmp_path):
         link = snapshot / file.relative_to(blobs)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file)
-    assert [len(found) for _, found in examined(open_dataset(snapshot))] == [3, 2]
+    assert [len(found) for found in whole_in(open_dataset(snapshot))] == [3, 2]
 
 
 def test_a_full_video_is_known_by_what_the_encoder_gave(tmp_path, monkeypatch):

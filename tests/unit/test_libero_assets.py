@@ -1,10 +1,15 @@
 """Where LIBERO's meshes are looked for, and how they get there: whole, checked, or not at all."""
 
+import errno
 import io
+import os
+import random
+import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,3 +144,134 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path, target):
     with pytest.raises(ConfigError, match=r"exists and has no .*; nothing was changed"):
         LiberoSetup(source=str(filled(tmp_path / "mine")), folder=str(target)).run()
     assert (target / "letter.txt").read_text() == "mine"
+
+
+def large(tmp_path, suffix):
+    """A tar of noise, so that a byte in its middle belongs to what is stored."""
+    source = filled(tmp_path / "large")
+    for name in FOLDERS:
+        (source / name / "thing.bin").write_bytes(random.Random(name).randbytes(20_000))
+    path = tmp_path / f"meshes.tar.{suffix}".rstrip(".")
+    library: Any = tarfile
+    with library.open(path, f"w:{suffix}") as archive:
+        archive.add(source, arcname=".")
+    return path
+
+
+@pytest.mark.parametrize("place", ["middle", "end"])
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
+def test_one_wrong_byte_of_an_archive_is_noticed_wherever_it_is(tmp_path, target, suffix, place):
+    path = large(tmp_path, suffix)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if place == "middle" else -6] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"{path} is damaged or cannot be read \(.*nothing was installed"):
+        LiberoSetup(source=str(path), folder=str(target)).run()
+    assert nothing_left(target)
+
+
+@pytest.mark.parametrize("damage", ["header", "cut"])
+def test_a_plain_tar_that_ends_too_early_is_noticed(tmp_path, target, damage):
+    path = large(tmp_path, "")
+    with tarfile.open(path) as archive:
+        last = [one.offset for one in archive if one.isfile()][-1]
+    content = bytearray(path.read_bytes())
+    content[last + 150] ^= 0xFF  # its checksum
+    path.write_bytes(content if damage == "header" else content[:last])
+    with pytest.raises(ConfigError, match=r"is damaged or cannot be read \((something follows its|its) end"):
+        LiberoSetup(source=str(path), folder=str(target)).run()
+    assert nothing_left(target)
+
+
+def test_a_zip_that_is_damaged_or_encrypted_is_one_sentence(tmp_path, target):
+    path = tmp_path / "meshes.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in FOLDERS:
+            archive.writestr(f"{name}/thing.xml", "<mujoco/>")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"<mujoco/>", b"<mujoca/>", 1))
+    with pytest.raises(ConfigError, match=r"is damaged or cannot be read .*CRC"):
+        LiberoSetup(source=str(path), folder=str(target)).run()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="is damaged or cannot be read"):
+        LiberoSetup(source=str(path), folder=str(target)).run()
+    flagged = bytearray(whole)
+    flagged[flagged.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(flagged)
+    with pytest.raises(ConfigError, match="is encrypted; nothing was installed"):
+        LiberoSetup(source=str(path), folder=str(target)).run()
+    assert nothing_left(target)
+
+
+def test_a_link_to_nothing_is_named_and_nothing_is_installed(tmp_path, target):
+    folder = filled(tmp_path / "mine")
+    (folder / "scenes" / "lost").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"scenes/lost cannot be copied .*nothing was installed"):
+        LiberoSetup(source=str(folder), folder=str(target)).run()
+    assert nothing_left(target)
+
+
+@pytest.mark.parametrize("inside", ["assets", "deep/er/assets", "."])
+def test_a_folder_is_not_copied_into_itself(tmp_path, inside):
+    folder = filled(tmp_path / "mine")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match=r"is inside of source=.*; nothing was changed"):
+        LiberoSetup(source=str(folder), folder=str(folder / inside), again=True).run()
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot_be_put(tmp_path, target, monkeypatch):
+    filled(target)
+    (target / "scenes" / "mine.xml").write_text("kept")
+    rename = Path.rename
+
+    def full(path, to):
+        if path.name == "fetched":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(ConfigError, match=r"that failed \(.*No space left.*nothing was changed"):
+        LiberoSetup(source=str(filled(tmp_path / "mine")), folder=str(target), again=True).run()
+    assert (target / "scenes" / "mine.xml").read_text() == "kept"
+
+
+def test_the_hubs_client_writes_nothing_at_home(tmp_path, target):
+    """The real client, by its settings: each place that it would write to lies beside the target, and is gone after."""
+    pytest.importorskip("huggingface_hub")
+    code = """
+import os, sys
+from simulators import libero_assets
+
+def need(name, extra):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    def snapshot_download(*_, local_dir, **__):
+        for name in ("HF_HOME", "HF_XET_CACHE", "HF_HUB_CACHE", "HF_TOKEN_PATH"):
+            print(getattr(constants, name))
+        print(os.environ["HF_XET_CACHE"])
+        for name in libero_assets.FOLDERS:
+            (local_dir / name).mkdir()
+            (local_dir / name / "thing.xml").write_text("x")
+
+    huggingface_hub.snapshot_download = snapshot_download
+    return huggingface_hub
+
+libero_assets.need = need
+libero_assets.LiberoSetup(folder=sys.argv[1]).run()
+"""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(target)],
+        env=clean | {"HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *written, token, told = done.stdout.splitlines()
+    assert len(written) == 3
+    assert all(Path(place).is_relative_to(target.parent) and not Path(place).exists() for place in (*written, told))
+    assert token == str(tmp_path / "home" / ".cache" / "huggingface" / "token")  # read, where the user has one
+    assert not (tmp_path / "home").exists()
+    assert [path.name for path in target.parent.iterdir()] == ["assets"]
