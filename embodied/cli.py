@@ -47,9 +47,10 @@ def run(argv: list[str]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
+        again = "embodied train resume=RUN_FOLDER" if argv[0] == "train" else "the same command again"
         print(
-            f"embodied {argv[0]}: {error.filename or 'a file'} could not be written ({error.strerror}); the run "
-            f"stopped and its last checkpoint is kept. Free disk space, then: embodied train resume=RUN_FOLDER",
+            f"embodied {argv[0]}: {error.filename or 'a file'} could not be written ({error.strerror}); it "
+            f"stopped{KEPT.get(argv[0], '')}. Free disk space, then: {again}",
             file=sys.stderr,
         )
         return 1

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from embodied.environment import variables
 from embodied.errors import StageError
 from embodied.packaging import NAMES
 from embodied.runtime import worker
@@ -61,9 +62,16 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=self.log,
-                env=self._variables(),
+                env=variables(self.python),
                 pass_fds=(theirs.fileno(), watched),
             )
+        except OSError as error:
+            ours.close()
+            os.close(self.alive)
+            raise StageError(
+                f"the process {self.name} could not be started ({error}); nothing runs in it. Is "
+                f"{self.python or sys.executable} there, and is there memory?"
+            ) from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()  # so that the child's death is an end of file here
@@ -146,12 +154,6 @@ class Child:
             "script": None if script is None else str(Path(script).resolve()),
         }
         return [str(self.python or sys.executable), "-P", "-u", worker.__file__, self.name, json.dumps(told)]
-
-    def _variables(self) -> dict[str, str]:
-        if self.python is None:
-            return dict(os.environ)
-        foreign = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}  # they would lead it back to our packages' versions
-        return {name: value for name, value in os.environ.items() if name not in foreign}
 
 
 def _folders() -> dict[str, str]:

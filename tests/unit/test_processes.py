@@ -14,7 +14,7 @@ import torch
 
 import embodied
 from embodied.environments import mark_of, python_of
-from embodied.errors import ConfigError, PackageError
+from embodied.errors import ConfigError, PackageError, StageError
 from embodied.runtime.child import Child
 from embodied.types import Start
 from simulators.isolated import IsolatedRecipe
@@ -220,3 +220,13 @@ def test_an_environment_that_is_not_there_is_named_with_the_command_that_builds_
         mark_of("other").unlink()
     with pytest.raises(PackageError, match=rf"{told}.*nothing was started. Type: embodied setup {name}\."):
         IsolatedRecipe(simulator=ReachRecipe(), environment=name).build()
+
+
+def test_a_child_whose_interpreter_is_not_there_is_a_sentence_and_leaves_no_descriptor():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        child = Child("lost", print, python=Path("/nowhere/python"))
+        with pytest.raises(StageError, match="the process lost could not be started"):
+            child.launch()
+        child.close()
+    assert len(os.listdir("/proc/self/fd")) == before
