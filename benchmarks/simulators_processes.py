@@ -3,15 +3,19 @@
     python -m benchmarks.simulators_processes [pairs=7] [only=state]
 
 ManiSkill's PickCube, two processes of four environments, the same random actions on both sides, everything observed
-after every step, resets at the time limit. The bare loops run free, each in its process, and send nothing. Windows
-alternate, so ratios are of neighbors in time. Also: the same in the interpreter of another environment, where
-`embodied setup robosuite15` built one, and one round trip without physics.
+after every step, resets at the time limit. The bare loops run free, each in its process, and send nothing. The same
+loops, which wait awake for each other after every step, are the limit of whatever hands out one batch of observations:
+nobody sleeps, nothing is sent, and no policy runs between two steps. Windows alternate, so ratios are of neighbors in
+time. Also: the same in the interpreter of another environment, where `embodied setup robosuite15` built one, and one
+round trip without physics.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from embodied.environments import python_of
 from embodied.errors import PackageError
 from embodied.interfaces import Env, EnvRecipe
 from embodied.runtime.child import Child
+from embodied.runtime.memory import Memory
 from embodied.runtime.wire import Wire
 from embodied.types import Start
 from simulators.maniskill import ManiSkillRecipe
@@ -30,6 +35,7 @@ from simulators.reach import ReachRecipe
 from simulators.subprocess_env import SubprocessEnv
 
 PROCESSES, ENVS = 2, 8
+LEAST_OF_LIMIT = 0.95  # of the rate of loops that only wait for each other
 
 
 class Stepped:
@@ -37,15 +43,16 @@ class Stepped:
 
     def __init__(self, env: Env, first: int = 0) -> None:
         self.env, self.num = env, env.spec.num_envs
-        self.limit, self.count = env.spec.max_steps or 100, 0
+        self.limit, self.count = max(limit or 100 for limit in env.spec.limits), 0
         self.generator = torch.Generator().manual_seed(first)
         env.reset(torch.ones(self.num, dtype=torch.bool), Start.seeded([first + n for n in range(self.num)]))
         self.steps = torch.zeros(self.num, dtype=torch.int64)  # (N,) in the running episode
 
-    def seconds(self, decisions: int) -> float:
+    def seconds(self, decisions: int, barrier: Callable[[], None] = lambda: None) -> float:
         began = time.perf_counter()
-        for _ in range(decisions):
-            action = torch.rand(self.num, 1, self.env.spec.action_dim, generator=self.generator) * 2 - 1
+        actions = torch.rand(decisions, self.num, 1, self.env.spec.action_dim, generator=self.generator) * 2 - 1
+        for action in actions:
+            barrier()
             step = self.env.step(action)
             self.env.observe()
             self.steps += 1
@@ -58,13 +65,26 @@ class Stepped:
         return time.perf_counter() - began
 
 
-def bare(wire: Wire, recipe: EnvRecipe, first: int) -> None:
+class Barrier:
+    """Processes that wait awake for each other: each counts its steps in memory that all see."""
+
+    def __init__(self, memory: Memory, mine: int) -> None:
+        self.counts, self.mine = memoryview(memory.map).cast("q"), mine
+
+    def __call__(self) -> None:
+        self.counts[self.mine] += 1
+        while min(self.counts[:PROCESSES]) < self.counts[self.mine]:
+            os.sched_yield()
+
+
+def bare(wire: Wire, recipe: EnvRecipe, first: int, memory: Memory, mine: int) -> None:
     """A child: step a window of so many decisions on request, say how long it took."""
-    loop = Stepped(recipe.build(), first)
+    loop, barrier = Stepped(recipe.build(), first), Barrier(memory, mine)
     wire.tell(True)
     try:
         while True:
-            wire.tell(loop.seconds(wire.hear()))
+            decisions, together = wire.hear()
+            wire.tell(loop.seconds(decisions, barrier) if together else loop.seconds(decisions))
     except EOFError:
         return
 
@@ -74,16 +94,19 @@ class Bare:
 
     def __init__(self, shards: list[ManiSkillRecipe], python: Path | None = None) -> None:
         self.shards = shards
-        self.children = [Child(f"bare-{n}", bare, shard, 100 * n, python=python) for n, shard in enumerate(shards)]
+        memory = Memory(8 * len(shards))
+        self.children = [
+            Child(f"bare-{n}", bare, shard, 100 * n, memory, n, python=python) for n, shard in enumerate(shards)
+        ]
         for child in self.children:
             child.launch()
         for child in self.children:
             assert child.hear(300.0), child.last_words()
 
-    def rate(self, decisions: int) -> float:
+    def rate(self, decisions: int, together: bool = False) -> float:
         """Environment steps per second, all processes together."""
         for child in self.children:
-            child.tell(decisions)
+            child.tell((decisions, together))
         seconds = [child.hear(600.0) for child in self.children]
         return sum(shard.num_envs * decisions / s for shard, s in zip(self.shards, seconds, strict=True))
 
@@ -92,7 +115,7 @@ class Bare:
             child.close()
 
 
-def compare(name: str, recipe: ManiSkillRecipe, *, decisions: int, pairs: int, least: float) -> Target:
+def compare(name: str, recipe: ManiSkillRecipe, *, decisions: int, pairs: int, least: float) -> list[Target]:
     shards = recipe.shards()
     env = SubprocessEnv(shards)
     ours, theirs = Stepped(env), Bare(shards)
@@ -100,18 +123,22 @@ def compare(name: str, recipe: ManiSkillRecipe, *, decisions: int, pairs: int, l
     def rate() -> float:
         return ENVS * decisions / ours.seconds(decisions)
 
-    alternate(1, rate, lambda: theirs.rate(decisions))  # warm up
-    a, b = alternate(pairs, rate, lambda: theirs.rate(decisions))
-    ratio = ratios(a, b)
+    rates = [rate, lambda: theirs.rate(decisions), lambda: theirs.rate(decisions, together=True)]
+    alternate(1, *rates)  # warm up
+    a, b, c = alternate(pairs, *rates)
+    ratio, of_limit = ratios(a, b), ratios(a, c)
     table(
         f"{name}: {recipe.task}, {PROCESSES} processes x {ENVS // PROCESSES} environments, random actions",
-        ("", "environment steps/s"),
-        [("SubprocessEnv", str(Spread.of(a))), ("bare loops, which wait for nobody", str(Spread.of(b))),
-         ("ratio of pairs", str(ratio))],
+        ("", "environment steps/s", "SubprocessEnv / these"),
+        [("SubprocessEnv", str(Spread.of(a)), ""), ("bare loops, which wait for nobody", str(Spread.of(b)), str(ratio)),
+         ("bare loops in step with each other", str(Spread.of(c)), str(of_limit))],
     )  # fmt: skip
     env.close()
     theirs.close()
-    return Target(f"SubprocessEnv / bare loops, {name}", ratio.median, "ratio", least)
+    return [
+        Target(f"SubprocessEnv / bare loops, {name}", ratio.median, "ratio", least),
+        Target(f"SubprocessEnv / bare loops in step, {name}", of_limit.median, "ratio", LEAST_OF_LIMIT),
+    ]
 
 
 def round_trip(pairs: int) -> None:
@@ -142,9 +169,9 @@ def measure(pairs: int, only: str | None = None) -> list[Target]:
     if only in (None, "trip"):
         round_trip(pairs)
     if only in (None, "state"):
-        targets.append(compare("state", state, decisions=250, pairs=pairs, least=0.95))
+        targets.extend(compare("state", state, decisions=250, pairs=pairs, least=0.95))
     if only in (None, "image"):
-        targets.append(compare("image, 128 px", image, decisions=50, pairs=pairs, least=0.97))
+        targets.extend(compare("image, 128 px", image, decisions=50, pairs=pairs, least=0.97))
     return targets
 
 

@@ -35,6 +35,8 @@ from embodied.spec import join_specs
 from embodied.types import Array, Obs, Spec, Start, Step
 
 log = logging.getLogger(__name__)
+SPIN_S = 3e-4  # that an end waits awake for the other before it goes to sleep
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Layout = dict[str, Array]
 Blocks = dict[str, dict[str, Tensor]]  # a worker's rows of what is shared
 
@@ -60,7 +62,8 @@ class SubprocessEnv:
         self, shards: Sequence[EnvRecipe], patience: Patience | None = None, *, python: Path | None = None
     ) -> None:
         self.patience, self.deaths = patience or Patience(), 0
-        self.workers = [_Worker(index, shard, python) for index, shard in enumerate(shards)]
+        spin_s = SPIN_S if len(shards) <= CORES else 0.0
+        self.workers = [_Worker(index, shard, python, spin_s) for index, shard in enumerate(shards)]
         self.shared: dict[str, tuple[Memory, Layout]] = {}  # blocks of memory that every worker sees, by name
         try:
             self.spec = join_specs(self._built())
@@ -141,7 +144,10 @@ class SubprocessEnv:
         """Send each its `command`, then wait for all. Returns those that died; they are rebuilt when this returns."""
         told = [worker for worker in workers if worker.tell(command(worker))]
         deadline = time.monotonic() + timeout_s
-        answers = {worker: worker.hear(deadline - time.monotonic()) for worker in told}
+        answers: dict[_Worker, Any] = {}
+        for left, worker in zip(range(len(told), 0, -1), told, strict=True):
+            spin_s = SPIN_S if left < CORES else 0.0  # not while it would take a core from those that work
+            answers[worker] = worker.hear(deadline - time.monotonic(), spin_s=spin_s)
         for answer in answers.values():
             if isinstance(answer, EmbodiedError):
                 raise answer
@@ -208,8 +214,8 @@ class SubprocessEnv:
 class _Worker(Child):
     """The parent's end of one process and its slice of the environments."""
 
-    def __init__(self, index: int, recipe: EnvRecipe, python: Path | None) -> None:
-        super().__init__(f"env-{index}", _serve, recipe, python=python)
+    def __init__(self, index: int, recipe: EnvRecipe, python: Path | None, spin_s: float) -> None:
+        super().__init__(f"env-{index}", _serve, recipe, spin_s, python=python)
         self.index, self.kind, self.rows, self.deaths_in_a_row = index, type(recipe).__name__, slice(0, 0), 0
         self.asked = time.monotonic()
 
@@ -239,8 +245,10 @@ class _Worker(Child):
         )
 
 
-def _serve(wire: Wire, recipe: EnvRecipe) -> None:
+def _serve(wire: Wire, recipe: EnvRecipe, spin_s: float) -> None:
     """The child: build, then answer commands until the parent hangs up."""
+    if hasattr(os, "SCHED_BATCH"):  # else the first that is told to step may take the core from under the parent
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         env: Any = recipe.build()
     except EmbodiedError as error:
@@ -250,7 +258,7 @@ def _serve(wire: Wire, recipe: EnvRecipe) -> None:
     shared: Blocks = {}
     try:
         while True:
-            told = wire.hear()
+            told = wire.hear(spin_s=spin_s)
             try:
                 answer = _obey(env, shared, told) if isinstance(told, bytes) else _do(env, shared, *told)
             except EmbodiedError as error:  # a sentence for the user, which a new process would only repeat

@@ -90,10 +90,10 @@ class Child:
             return False
         return True
 
-    def hear(self, timeout_s: float | None) -> Any:
+    def hear(self, timeout_s: float | None, *, spin_s: float = 0.0) -> Any:
         """What it says next; None when it died or stayed silent for `timeout_s`."""
         try:
-            return self._wire().hear(timeout_s)
+            return self._wire().hear(timeout_s, spin_s=spin_s)
         except TimeoutError:
             return None
         except (EOFError, OSError):

@@ -14,10 +14,12 @@ import io
 import math
 import os
 import pickle
+import select
 import socket
 import struct
 import sys
 import time
+from array import array
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -31,35 +33,37 @@ from embodied.runtime.memory import Memory, aligned
 HEADER = struct.Struct("<BQ")
 BYTE, BYTES, PICKLED = 0, 1, 2  # kinds
 LARGE = 1 << 16  # bytes from which a buffer goes through shared memory
-MOST_DESCRIPTORS = 16  # of one message
+DESCRIPTORS = socket.CMSG_LEN(16 * array("i").itemsize)  # room for those of one message
 
 
 class Wire:
     """wire.tell(...); wire.hear(timeout_s). Of one thread."""
 
     def __init__(self, connection: socket.socket, patience_s: float | None = None) -> None:
+        connection.setblocking(False)  # what can be done at once costs one system call
         self.socket = connection
         self.patience_s = patience_s  # for the other end to make room for a message
 
     def tell(self, what: Any) -> None:
         """Send; OSError when nobody is there to read it."""
-        self.socket.settimeout(self.patience_s)
-        if isinstance(what, bytes):
-            return self.socket.sendall(_framed(what))
-        payload, kept = _pickled(what)
-        message = HEADER.pack(PICKLED, len(payload)) + payload
-        sent = socket.send_fds(self.socket, [message], [memory.fd for memory in kept]) if kept else 0
-        if sent < len(message):
-            self.socket.sendall(memoryview(message)[sent:])
-        return None
+        message, kept = (_framed(what), []) if isinstance(what, bytes) else _pickled(what)
+        descriptors, deadline = [memory.fd for memory in kept], _deadline(self.patience_s)
+        rest = memoryview(message)
+        while rest:
+            try:
+                sent = socket.send_fds(self.socket, [rest], descriptors) if descriptors else self.socket.send(rest)
+            except BlockingIOError:
+                self._wait(select.POLLOUT, deadline)
+            else:
+                rest, descriptors = rest[sent:], []
 
-    def hear(self, timeout_s: float | None = None) -> Any:
-        """What the other end says next. EOFError when it hung up; TimeoutError when it said nothing in time."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._wait_until(deadline)
-        header, descriptors, _, _ = socket.recv_fds(self.socket, HEADER.size, MOST_DESCRIPTORS)
-        if not header:
-            raise EOFError
+    def hear(self, timeout_s: float | None = None, *, spin_s: float = 0.0) -> Any:
+        """What the other end says next. EOFError when it hung up; TimeoutError when it said nothing in time.
+
+        For `spin_s` it only yields the core, instead of going to sleep: waking takes tens of microseconds.
+        """
+        deadline = _deadline(timeout_s)
+        header, descriptors = self._first(deadline, time.monotonic() + spin_s if spin_s else 0.0)
         header += self._receive(HEADER.size - len(header), deadline)
         kind, length = HEADER.unpack(header)
         if kind == BYTE:
@@ -70,19 +74,48 @@ class Wire:
     def close(self) -> None:
         self.socket.close()
 
+    def _first(self, deadline: float | None, spin_until: float) -> tuple[bytes, list[int]]:
+        """The beginning of a message, and the descriptors that came with it."""
+        while True:
+            try:
+                header, ancillary, _, _ = self.socket.recvmsg(HEADER.size, DESCRIPTORS)
+            except BlockingIOError:
+                if spin_until and time.monotonic() < spin_until:
+                    os.sched_yield()
+                else:
+                    self._wait(select.POLLIN, deadline)
+                continue
+            if not header:
+                raise EOFError
+            found = array("i")
+            for _, _, data in ancillary:
+                found.frombytes(data[: len(data) - len(data) % found.itemsize])
+            return header, found.tolist()
+
     def _receive(self, length: int, deadline: float | None) -> bytes:
         parts = bytearray()
         while len(parts) < length:
-            self._wait_until(deadline)
-            part = self.socket.recv(min(length - len(parts), 1 << 20))
+            try:
+                part = self.socket.recv(min(length - len(parts), 1 << 20))
+            except BlockingIOError:
+                self._wait(select.POLLIN, deadline)
+                continue
             if not part:
                 raise EOFError
             parts += part
         return bytes(parts)
 
-    def _wait_until(self, deadline: float | None) -> None:
-        """How long the next read of the socket may take."""
-        self.socket.settimeout(None if deadline is None else max(deadline - time.monotonic(), 1e-3))
+    def _wait(self, event: int, deadline: float | None) -> None:
+        """Until the socket can be read or written, or nobody is at its other end."""
+        poll = select.poll()
+        poll.register(self.socket, event)
+        left = None if deadline is None else 1e3 * max(deadline - time.monotonic(), 1e-3)
+        if not poll.poll(left):
+            raise TimeoutError
+
+
+def _deadline(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 class Script:
@@ -169,7 +202,7 @@ def _framed(what: bytes) -> bytes:
 
 
 def _pickled(value: Any) -> tuple[bytes, list[Memory]]:
-    """The payload, and the memory that goes along: blocks that `value` names, then one with its large buffers."""
+    """The message, and the memory that goes along: blocks that `value` names, then one with its large buffers."""
     body = io.BytesIO()
     pickler = _Pickler(body)
     pickler.dump(value)
@@ -183,7 +216,8 @@ def _pickled(value: Any) -> tuple[bytes, list[Memory]]:
                 room[offset : offset + raw.nbytes] = raw
                 offset += aligned(raw.nbytes)
         kept = [*kept, memory]
-    return pickle.dumps(sizes) + body.getvalue(), kept
+    payload = pickle.dumps(sizes) + body.getvalue()
+    return HEADER.pack(PICKLED, len(payload)) + payload, kept
 
 
 def _unpickled(payload: bytes, descriptors: Sequence[int]) -> Any:
