@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import CONSOLE, Spread, Target, finish, table
-from embodied.metrics.stats import percent
+from embodied.metrics.intervals import percent
 
 
 @dataclass(frozen=True, slots=True)

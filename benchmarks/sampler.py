@@ -33,7 +33,7 @@ def bare(connection: Connection, recipe: EnvRecipe) -> None:
     torch.set_num_threads(1)
     env = recipe.build()
     num, size = env.spec.num_envs, env.spec.action_dim
-    limit = env.spec.max_steps or 100
+    limit = max(limit or 100 for limit in env.spec.limits)
     generator = torch.Generator().manual_seed(0)
     everyone, count = torch.ones(num, dtype=torch.bool), 0
     env.reset(everyone, Start.seeded(list(range(num))))

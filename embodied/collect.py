@@ -7,7 +7,7 @@ often it was interrupted, as far as the simulator repeats itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ from embodied.collecting.expert import Attempt, ExpertRecipe, Keep, demonstrable
 from embodied.collecting.folder import append, attempts_in, check, check_writable, create
 from embodied.collecting.report import Progress, replayed, summary
 from embodied.compose import compose_recipe, override
-from embodied.config import Count, Natural, from_dict, recipe, to_dict
+from embodied.config import Count, Natural, NotNegative, from_dict, recipe, to_dict
 from embodied.data.episode_log import FACTS, EpisodeLog
-from embodied.errors import ConfigError
+from embodied.errors import ConfigError, EmbodiedError
 from embodied.interfaces import DemonstrableRecipe, EnvRecipe
 from embodied.interrupt import catching_ctrl_c
 from embodied.run_folder import locked
 
 FREE = ("episodes", "processes", "verify", "max_failures", "out")  # may differ when a collection is continued
 INTERRUPTED = "stopped by Ctrl-C"
+BROKEN = "it ended with an error"
 STOPPING = {
     "once": "stopping after the running episodes; again to stop at once",
     "twice": "stopped at once; whole episodes are kept",
@@ -42,8 +43,11 @@ Settings:
   processes=2         each with a scene of its own
   keep=successes      or all
   twice=true          a success counts if the same actions solve the task again from the same seed
+  noise=0             disturbs what the expert executes; what it intended is recorded beside it, and is what is learned
+                      (DART); 0.4 helps where a policy sees pictures; not for planners
   max_steps=null      actions per episode; null: four times the task's own limit
-  verify=10           kept episodes that are played again from their seeds in the end
+  verify=10           kept episodes that are played again from their seeds in the end; exit status 1 if one does not
+                      end as it did (all are kept)
   max_failures=50     in a row, of one task; then the collection ends
   seed=0, simulator.*   as in `embodied train`
 Ctrl-C keeps what is whole."""
@@ -58,6 +62,7 @@ class Collection:
     processes: Count = 2  # each with a scene of its own
     keep: Keep = "successes"  # all: also what went wrong
     twice: bool = True  # a success counts if the same actions solve the task again from the same seed
+    noise: NotNegative = 0.0  # standard deviation, of an action's range [-1, 1], of what disturbs the expert (DART)
     max_steps: Count | None = None  # actions per episode; null: four times the task's own limit
     verify: Natural = 10  # kept episodes that are played again from their seeds in the end; 0 leaves it out
     max_failures: Count = 50  # in a row, of one task; then the collection ends
@@ -88,11 +93,17 @@ def main(argv: list[str]) -> int:
 
 
 def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
-    """Collect to the end, anew or where an earlier collection stopped; 0 when complete."""
+    """Collect to the end, anew or where an earlier collection stopped; 0 when complete and what is verified repeats.
+
+    What was collected is summarized whatever happens.
+    """
     simulator = demonstrable(c.simulator)
     settings = {key: x for key, x in to_dict(c).items() if key not in FREE}
+    if not c.noise:
+        del settings["noise"]  # so it is in collections that knew of none
     is_new = check(folder, settings)
     check_writable(folder)
+    early, again, failure = "", dict[str, bool](), None
     with ExitStack() as stack:
         earlier = [] if is_new else _earlier(c, folder, stack)
         kept = sum(attempt.kept for attempt in earlier)
@@ -100,15 +111,22 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
         crew = Crew(experts(simulator, folder, c))
         stack.callback(crew.close)
         if is_new:
-            create(folder, settings, facts_of(simulator, crew.spec))
+            create(folder, settings, facts_of(simulator, crew.spec, noise=c.noise))
             stack.enter_context(locked(folder))
         tasks = len(crew.spec.tasks)
         schedule = Schedule(c.episodes, tasks, c.seed, earlier, initial_states=crew.spec.initial_states)
-        early = collect(c, folder, crew, schedule)
-        again = None if early else verify(crew, folder, c.verify)
+        try:
+            early = collect(c, folder, crew, schedule)
+            for name, same in () if early else verify(crew, folder, c.verify):
+                again[name] = same
+        except (EmbodiedError, KeyboardInterrupt) as error:
+            failure = error
+            early = "" if schedule.done >= c.episodes else BROKEN
     tidy(folder)
     summary(folder, crew.spec, attempts_in(folder), again, early, words)
-    return 130 if early == INTERRUPTED else int(bool(early))
+    if failure is not None:
+        raise failure
+    return 130 if early == INTERRUPTED else int(bool(early) or not all(again.values()))
 
 
 def _earlier(c: Collection, folder: Path, stack: ExitStack) -> list[Attempt]:
@@ -155,16 +173,16 @@ def experts(
     """One for each process; without a collection they only replay."""
     if c is None:
         return [ExpertRecipe(simulator=simulator, folder=str(folder))] * processes
-    limits: dict[str, Any] = {"keep": c.keep, "twice": c.twice, "max_steps": c.max_steps}
+    limits: dict[str, Any] = {"keep": c.keep, "twice": c.twice, "max_steps": c.max_steps, "noise": c.noise}
     return [ExpertRecipe(simulator=simulator, folder=str(folder), part=str(n), **limits) for n in range(c.processes)]
 
 
-def verify(crew: Crew, folder: Path, count: int) -> dict[str, bool]:
-    """Play `count` episodes of the dataset again, spread evenly over it; whether each ends as it did, by its name."""
+def verify(crew: Crew, folder: Path, count: int) -> Iterator[tuple[str, bool]]:
+    """Play `count` episodes of the dataset again, spread evenly over it: names, and whether they end as before."""
     log = EpisodeLog(folder)
     count = min(count, len(log))
     indices = [n * len(log) // count for n in range(count)]
-    return dict(zip([log.name(index) for index in indices], crew.replay(indices), strict=True))
+    return zip([log.name(index) for index in indices], crew.replay(indices), strict=True)
 
 
 def replay(words: list[str]) -> int:
@@ -184,11 +202,14 @@ def replay(words: list[str]) -> int:
     simulator = demonstrable(from_dict(dict(log.facts.simulator)))
     count = min(r.episodes or len(log), len(log))
     crew = Crew(experts(simulator, folder, None, min(r.processes, count)))
+    again: dict[str, bool] = {}
     try:
-        again = verify(crew, folder, count)
+        for name, same in verify(crew, folder, count):
+            again[name] = same
     finally:
         crew.close()
-    print(replayed(again, len(log), named=len(again)))
+        if again:
+            print(replayed(again, len(log), named=len(again)))
     return int(not all(again.values()))
 
 

@@ -24,7 +24,7 @@ from embodied.data.recording import Damage, Dataset, Facts, Recording
 from embodied.data.statistics import Statistics, Summary
 from embodied.errors import ConfigError
 from embodied.metrics.display import clock
-from embodied.metrics.stats import percent
+from embodied.metrics.intervals import percent
 
 USAGE = """embodied data COMMAND PATH ... [key=value ...]
 
@@ -113,7 +113,8 @@ def check(paths: list[Path], _: dict[str, str]) -> int:
 def stats(paths: list[Path], settings: dict[str, str]) -> int:
     collected: dict[str, dict[str, Summary]] = {}
     for path in paths:
-        dataset, statistics, damages = open_dataset(path), Statistics(), list[Damage]()
+        dataset, damages = open_dataset(path), list[Damage]()
+        statistics = Statistics(intended=dataset.facts.intended)
         with _progress(f"measuring {path.name}", _total(dataset)) as step:
             for _, item in _counted(dataset, step):
                 if isinstance(item, Damage):
@@ -258,6 +259,9 @@ def _counts(facts: Facts, found: Overview) -> dict[str, str]:
     if "success" not in facts.lacks:
         counts["success"] = percent(int(found.solved.sum()), episodes)
     counts["by whom"] = ", ".join(f"{name} {count}" for name, count in sorted(found.sources.items()))
+    if facts.intended:
+        away = np.sqrt(np.square(found.action - found.lesson).mean())
+        counts["intended"] = f"recorded; executed actions are {away:.2g} away from it (root mean square of all entries)"
     if found.human:
         counts["by whom"] += f" ({100 * found.human:.0f} % of the actions by a person)"
     if len(facts.spec.tasks) == 1 and facts.spec.tasks[0]:

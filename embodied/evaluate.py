@@ -19,8 +19,8 @@ from embodied.errors import ConfigError
 from embodied.interfaces import Env, EnvRecipe, Policy, PolicyRecipe
 from embodied.learner import checkpoint as checkpoints
 from embodied.learner.learner import load_policy
+from embodied.metrics.intervals import percent, wilson
 from embodied.metrics.logger import write_episodes
-from embodied.metrics.stats import percent, wilson
 from embodied.run_folder import read_config
 from embodied.sampler.film import film
 from embodied.sampler.sampler import Sampler
@@ -39,7 +39,7 @@ class EvaluationRecipe:
     episodes: Count = 100  # for each seed
     seeds: tuple[Natural, ...] = (0,)  # of the initial states; never those of training
     actions: Literal["likeliest", "sampled"] = "likeliest"
-    max_steps: Count | None = None  # actions per episode; null takes the task's own limit
+    max_steps: Count | None = None  # actions per episode; null takes each task's own limit
     film: Natural = 9  # episodes in the video; 0 leaves it out
     out: str | None = None  # null: RUN/evaluation/TIME
 
@@ -82,7 +82,7 @@ def evaluate(e: EvaluationRecipe, policy: Policy, *, progress: Callable[[int], N
 
 
 def check_ends(spec: Spec, max_steps: int | None) -> None:
-    if not (max_steps or spec.max_steps):
+    if not max_steps and None in spec.limits:
         raise ConfigError(
             "this task has no time limit of its own, so an evaluation might never end; nothing was evaluated. Set "
             "max_steps=..."

@@ -36,7 +36,7 @@ class JudgeRecipe:
     policy: PolicyRecipe
     episodes: Count
     seed: Natural = 0
-    max_steps: Count | None = None  # actions per episode; None takes the task's own limit
+    max_steps: Count | None = None  # actions per episode; None takes each task's own limit
     device: str = "cpu"  # of the policy
 
     def build(self) -> Judge:

@@ -92,7 +92,12 @@ class StatefulEnv(Env, Protocol):
 
 
 class Demonstrator(Protocol):
-    """One scene and someone who can solve its tasks: a motion planner, a script, a person. `spec.num_envs` is 1."""
+    """One scene and someone who can solve its tasks: a motion planner, a script, a person. `spec.num_envs` is 1.
+
+    It may say `source`, who that is ("script" if it does not), and `correctable`, the entries of an action that may be
+    executed otherwise than asked for, because the next one is chosen by what came of it: not those of a gripper, and
+    none where a plan is followed.
+    """
 
     @property
     def spec(self) -> Spec: ...
@@ -138,7 +143,9 @@ class Policy(nn.Module, ABC):
     def track(self, obs: Obs) -> None:
         """Take the observations (B, ...) of a finished rollout into running statistics, after they were learned from.
 
-        Not before: a policy must score its own fresh actions exactly as when it acted (ratio 1).
+        Not before: a policy must score its own fresh actions exactly as when it acted (ratio 1). Imitation instead
+        gives it the demonstrations to learn from once, before the first step, and of them vectors and `task` alone: no
+        pictures are read for it.
         """
 
     def imitate(self, obs: Obs, action: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ def spec_facts(spec: Spec) -> dict[str, Any]:
         "num_envs": spec.num_envs,
         "control_hz": spec.control_hz,
         "tasks": list(spec.tasks),
-        "max_steps": spec.max_steps,
+        "max_steps": list(spec.max_steps) if isinstance(spec.max_steps, tuple) else spec.max_steps,
         "robot": spec.robot,
         "playable": None if spec.playable is None else [list(row) for row in spec.playable],
         "initial_states": None if spec.initial_states is None else list(spec.initial_states),
@@ -29,14 +29,14 @@ def spec_facts(spec: Spec) -> dict[str, Any]:
 
 def spec_from(facts: Mapping[str, Any]) -> Spec:
     obs = {name: Array(tuple(shape), getattr(torch, dtype)) for name, (shape, dtype) in facts["obs"].items()}
-    playable, stored = facts.get("playable"), facts.get("initial_states")
+    playable, stored, limits = facts.get("playable"), facts.get("initial_states"), facts["max_steps"]
     return Spec(
         obs=obs,
         action_dim=facts["action_dim"],
         num_envs=facts["num_envs"],
         control_hz=facts["control_hz"],
         tasks=tuple(facts["tasks"]),
-        max_steps=facts["max_steps"],
+        max_steps=tuple(limits) if isinstance(limits, list) else limits,
         robot=facts.get("robot", ""),
         playable=None if playable is None else tuple(tuple(row) for row in playable),
         initial_states=None if stored is None else tuple(stored),
@@ -49,6 +49,17 @@ def join_specs(specs: Sequence[Spec]) -> Spec:
     rows = [row for spec in specs for row in spec.playable or (every,) * spec.num_envs]
     playable = None if all(spec.playable is None for spec in specs) else tuple(rows)
     return replace(specs[0], num_envs=sum(spec.num_envs for spec in specs), playable=playable)
+
+
+def one_or_each(limits: Iterable[int | None]) -> int | tuple[int | None, ...] | None:
+    """Time limits of tasks as `Spec.max_steps` says them: one number where all are equal."""
+    limits = tuple(limits)
+    return limits[0] if len(set(limits)) == 1 else limits
+
+
+def longest(limits: Sequence[int | None]) -> int | None:
+    """None where one of them is."""
+    return None if None in limits else max(limit for limit in limits if limit is not None)
 
 
 def task_names(tasks: Sequence[str]) -> list[str]:

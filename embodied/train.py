@@ -50,7 +50,7 @@ class Training:
     seed: Natural = 0
     total_steps: Count = 200_000  # environment steps: single actions, over all environments
     rollout: Count = 128  # decisions per environment and iteration: the T of a rollout
-    max_steps: Count | None = None  # actions per episode; null takes the task's own limit
+    max_steps: Count | None = None  # actions per episode; null takes each task's own limit
     group_size: Count = 1  # consecutive environments that begin in the same state
     tasks: TaskSampler | None = None  # how often each task is played; null: all alike
     learning_rate: Positive = 3e-4

@@ -40,11 +40,21 @@ class Spec:
     num_envs: int  # N
     control_hz: float  # rate of single actions, not of decisions
     tasks: tuple[str, ...] = ("",)  # language instruction of each task
-    max_steps: int | None = None  # the task's own time limit in actions; the sampler applies it
+    max_steps: int | tuple[int | None, ...] | None = None  # time limit in actions, of all tasks or of each; None: none;
+    # the sampler applies it
     device: str = "cpu"  # where its tensors live
     robot: str = ""  # which arm it is: demonstrations of another one do not fit
     playable: tuple[tuple[int, ...], ...] | None = None  # N rows: tasks that each environment can play; None: all
     initial_states: tuple[int, ...] | None = None  # how many each task has stored, 0: none; None: no task has any
+
+    def __post_init__(self) -> None:
+        if len(self.limits) != len(self.tasks):
+            raise ValueError(f"max_steps has {len(self.limits)} entries and there are {len(self.tasks)} tasks")
+
+    @property
+    def limits(self) -> tuple[int | None, ...]:
+        """Time limit of each task in actions; None where it has none."""
+        return self.max_steps if isinstance(self.max_steps, tuple) else (self.max_steps,) * len(self.tasks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ truncates by itself is read as terminated, because only the sampler has a clock.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -29,6 +28,7 @@ from embodied.interfaces import Env
 from embodied.types import Array, Spec
 from simulators.gymnasium_pictures import Postponed, drawn_fast
 from simulators.mujoco_camera import Render
+from simulators.nearest import unknown
 from simulators.robosuite_state import numpy_seeded
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.vector import Vector
@@ -303,11 +303,7 @@ def _refusals(task: str) -> Iterator[None]:
     try:
         yield
     except gymnasium.error.UnregisteredEnv:
-        near = difflib.get_close_matches(task, list(gymnasium.registry), n=3)
-        raise ConfigError(
-            f"Gymnasium has no task `{task}`; nothing was built. "
-            + (f"Nearest: {', '.join(near)}." if near else f"It has {len(gymnasium.registry)}, such as Pendulum-v1.")
-        ) from None
+        raise unknown("Gymnasium has no task", task, gymnasium.registry) from None
     except gymnasium.error.DependencyNotInstalled as error:
         raise PackageError(f"Gymnasium cannot build {task}: {error}. Nothing was built.") from None
     except (ImportError, AttributeError, RuntimeError, *_fatal()) as error:  # MuJoCo looks for OpenGL when imported

@@ -2,7 +2,8 @@
 
 Such environments own their renderers, make them when they like and draw inside their `step`. While one of them is at
 work here, what it takes from the `mujoco` module is ours: an OpenGL context of a light model, and a renderer that can
-put off its drawing. Nothing of an environment is changed, and outside these blocks nothing of `mujoco` is.
+put off its drawing. Of an environment nothing is changed but the reflectance of its model's materials, which only
+pictures show, and outside these blocks nothing of `mujoco` is.
 """
 
 from __future__ import annotations

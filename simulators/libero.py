@@ -26,6 +26,7 @@ from torch import Tensor
 from embodied.config import Count, Natural, recipe
 from embodied.errors import ConfigError
 from embodied.interfaces import Demonstrator, Env
+from embodied.spec import one_or_each
 from embodied.types import Array, Spec
 from simulators.libero_assets import assets_folder
 from simulators.libero_package import import_libero
@@ -114,7 +115,7 @@ class Single:
             num_envs=1,
             control_hz=20.0,
             tasks=tuple(task.instruction for task in self.tasks),
-            max_steps=max(MAX_STEPS[task.suite] for task in self.tasks),
+            max_steps=one_or_each(MAX_STEPS[task.suite] for task in self.tasks),
             robot="panda",
             initial_states=tuple(one.initial_states for one in self.sizes) if r.starts == "stored" else None,
         )

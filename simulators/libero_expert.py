@@ -42,6 +42,8 @@ Vector = NDArray[np.float64]
 class LiberoExpert:
     """A demonstrator around one environment."""
 
+    correctable = tuple(range(6))  # all but the gripper
+
     def __init__(self, single: Any) -> None:
         self.single = single
 

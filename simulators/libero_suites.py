@@ -5,7 +5,6 @@ The order within a suite is the benchmark's (task order 0), so an index means wh
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import re
 import runpy
@@ -19,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from embodied.errors import ConfigError, PackageError
-from simulators.nearest import unknown
+from simulators.nearest import nearest, unknown
 
 MAX_STEPS = {"spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400}  # actions, as VLA papers evaluate
 UNION = "130"  # all of them
@@ -84,12 +83,7 @@ def choose(suite: str, tasks: Sequence[str | int]) -> list[Task]:
 
 def check_suite(suite: str) -> None:
     if suite not in SUITES:
-        near = difflib.get_close_matches(suite.removeprefix("libero_"), SUITES, n=1)
-        raise ValueError(
-            f"LIBERO has no suite `{suite}`. "
-            + (f"Nearest: {near[0]}." if near else "")
-            + f" There are {', '.join(SUITES)} (all of them)"
-        )
+        raise ValueError(f"LIBERO has no suite `{suite}`. {nearest(suite.removeprefix('libero_'), SUITES)}")
 
 
 def _listed(suite: str) -> list[Task]:

@@ -46,6 +46,7 @@ class Planner:
     """One scene and ManiSkill's program for its task."""
 
     source = "planner"
+    correctable = ()  # it plans a path and follows it blindly
 
     def __init__(self, task: str, control: str | None, make: Callable[[], Scene]) -> None:
         _check_versions()

@@ -25,6 +25,7 @@ from embodied.config import Natural, recipe, to_dict
 from embodied.errors import ConfigError
 from embodied.interfaces import EnvRecipe
 from embodied.sampler.film import TILE, FilmedRecipe
+from embodied.spec import one_or_each
 from embodied.types import Array, Obs, Spec, Start, Step
 from simulators.isolated import shards_of
 from simulators.subprocess_env import SubprocessEnv, split
@@ -185,14 +186,13 @@ def merged(specs: Sequence[Spec]) -> Spec:
     vectors: dict[str, Array] = {}
     for name, array in ((name, a) for spec in specs for name, a in spec.obs.items() if _is_vector(a)):
         vectors[name] = Array((max(array.shape[0], vectors.get(name, array).shape[0]),), array.dtype)
-    limits = [spec.max_steps for spec in specs]
     stored = [count for spec in specs for count in spec.initial_states or (0,) * len(spec.tasks)]
     return with_task(
         replace(
             first,
             obs=vectors | pictures[0],
             tasks=tasks,
-            max_steps=None if None in limits else max(limit for limit in limits if limit is not None),
+            max_steps=one_or_each(limit for spec in specs for limit in spec.limits),
             robot=first.robot if len({spec.robot for spec in specs}) == 1 else "",
             initial_states=tuple(stored) if any(stored) else None,
             playable=None,

@@ -40,6 +40,18 @@ def light(model: Any, pixels: int) -> Iterator[None]:
             setattr(quality, name, value)
 
 
+@contextmanager
+def _at_least(model: Any, height: int, width: int) -> Iterator[None]:
+    """While it lasts, `model` allows pictures of this size off screen."""
+    screen = model.vis.global_
+    asked = screen.offheight, screen.offwidth
+    screen.offheight, screen.offwidth = max(asked[0], height), max(asked[1], width)
+    try:
+        yield
+    finally:
+        screen.offheight, screen.offwidth = asked
+
+
 class Camera:
     """Draws any camera of one model at one size. Owns an OpenGL context: close it. The model stays as it was.
 
@@ -51,13 +63,14 @@ class Camera:
 
         self.model, self.height, self.width = model, height, width
         self.textures: object = None  # stands for the pixels that were uploaded last
-        model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-        model.vis.global_.offheight = max(model.vis.global_.offheight, height)
         library: Any = mujoco
         self.library = library
         self.option: Any = library.MjvOption()
         try:
-            with light(model, max(height, width)) if render == "fast" else nullcontext():
+            with (
+                _at_least(model, height, width),
+                light(model, max(height, width)) if render == "fast" else nullcontext(),
+            ):
                 self.renderer: Any = library.Renderer(model, height, width)
         except library.FatalError as error:  # no OpenGL at all
             raise RuntimeError(str(error)) from None

@@ -109,6 +109,7 @@ class Guide:
     """One point mass and a script that moves it straight to its goal."""
 
     source = "script"
+    correctable = (0, 1)
 
     def __init__(self, env: Reach) -> None:
         self.env, self.spec = env, env.spec

@@ -32,8 +32,8 @@ class RemoteDemonstrator:
         self.child = Child("demonstrator", _serve, recipe, python=python)
         self.child.launch()
         try:
-            told: tuple[Spec, str] = self._answer("building")
-            self.spec, self.source = told
+            told: tuple[Spec, str, tuple[int, ...]] = self._answer("building")
+            self.spec, self.source, self.correctable = told
         except BaseException:
             self.close()
             raise
@@ -88,7 +88,8 @@ def _serve(wire: Wire, recipe: DemonstrableRecipe) -> None:
     if scene is None:
         wire.tell((None, error))
         return
-    wire.tell(((scene.spec, getattr(scene, "source", "script")), None))
+    told = scene.spec, getattr(scene, "source", "script"), tuple(getattr(scene, "correctable", ()))
+    wire.tell((told, None))
     try:
         _obey(wire, scene)
     except (EOFError, ConnectionError):

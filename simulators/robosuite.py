@@ -25,9 +25,10 @@ from embodied.errors import PackageError
 from embodied.interfaces import Demonstrator, Env
 from embodied.types import Array, Spec
 from simulators.mujoco_camera import Camera, Render
+from simulators.nearest import unknown
 from simulators.randomize import Randomize
 from simulators.robosuite_experts import expert_of
-from simulators.robosuite_make import SAID, Control, gripper_entries, make, unknown
+from simulators.robosuite_make import SAID, Control, gripper_entries, make
 from simulators.robosuite_memory import Memory
 from simulators.robosuite_state import advance, numpy_seeded
 from simulators.subprocess_env import SubprocessEnv, split
@@ -91,7 +92,9 @@ class Single:
         self.passes = 2 if hasattr(self.env, "rng") else 1  # 1.5 relates an object to the hand before it looks for it
         low, high = self.env.action_spec
         self.middle, self.half = (low + high) / 2, (high - low) / 2
-        self.sign = np.where(gripper_entries(self.env) & (r.gripper == "opens"), -1.0, 1.0)  # (A,)
+        grips = gripper_entries(self.env)  # (A,)
+        self.sign = np.where(grips & (r.gripper == "opens"), -1.0, 1.0)  # (A,)
+        self.correctable = tuple(np.flatnonzero(~grips).tolist())  # the scripts look before every action
         self._check_cameras()
         self.memory = Memory()
         self.reset(0, -1, 0)

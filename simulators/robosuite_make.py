@@ -6,7 +6,6 @@ into the arms of the second, by robosuite's own conversion.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.errors import ConfigError, PackageError
+from simulators.nearest import unknown
 from simulators.robosuite_state import import_robosuite, numpy_seeded
 
 SAID = {
@@ -95,15 +95,6 @@ def tasks() -> dict[str, Any]:
     from robosuite.environments.base import REGISTERED_ENVS
 
     return {name: cls for name, cls in REGISTERED_ENVS.items() if cls.__module__.startswith("robosuite.")}
-
-
-def unknown(lack: str, name: str, known: Iterable[str]) -> ConfigError:
-    """`lack` begins the sentence: "robosuite has no task"."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
-    listed = ", ".join(near[:12]) + (", ..." if len(near) > 12 else "")
-    kind = "Nearest" if len(near) < len(known) else "There are"
-    return ConfigError(f"{lack} `{name}`; nothing was built. {kind}: {listed}.")
 
 
 def _enough(robots: Sequence[str], task: Any) -> list[str]:

@@ -7,7 +7,6 @@ Base frame, SI units; see `tabletop_world.py` for the frame and `tabletop_tasks.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -21,9 +20,11 @@ from embodied.config import Count, Natural, Positive, recipe
 from embodied.environment import prepare
 from embodied.errors import PackageError
 from embodied.interfaces import Env
+from embodied.spec import one_or_each
 from embodied.types import Array, Spec
 from simulators import osc
 from simulators.mujoco_camera import Camera, Render
+from simulators.nearest import nearest
 from simulators.randomize import Randomize
 from simulators.subprocess_env import SubprocessEnv, split
 from simulators.tabletop_experts import expert_action
@@ -60,8 +61,7 @@ class TabletopRecipe:
             raise ValueError(f"no task was named; set tasks to some of {', '.join(KINDS)}")
         for task in self.tasks:
             if task not in KINDS:
-                near = difflib.get_close_matches(task, KINDS, n=1, cutoff=0)
-                raise ValueError(f"the tabletop has no task `{task}`; nearest: {near[0]}; all: {', '.join(KINDS)}")
+                raise ValueError(f"the tabletop has no task `{task}`. {nearest(task, KINDS)}")
         if self.obs != "state" and not self.cameras:
             raise ValueError(f"obs={self.obs} needs a camera: front, side, top or wrist")
         if self.obs == "state" and self.segmentation:
@@ -133,6 +133,7 @@ class Tabletop:
             period_s=1 / CONTROL_HZ,
         )
         self.action_dim = 4 if r.control == "position" else 7
+        self.correctable = tuple(range(self.action_dim - 1))  # its experts look before every action
         self.worlds = [self._built(KINDS[task]) for task in r.tasks]
         worlds = [world for world, _, _ in self.worlds]
         self.size = max(world.size for world in worlds)
@@ -145,7 +146,7 @@ class Tabletop:
             num_envs=1,
             control_hz=CONTROL_HZ,
             tasks=tuple(KINDS[task].instruction for task in r.tasks),
-            max_steps=max(KINDS[task].max_steps for task in r.tasks),
+            max_steps=one_or_each(KINDS[task].max_steps for task in r.tasks),
             robot="panda",
         )
 

@@ -24,7 +24,7 @@ from simulators.vector import Vector
 class CountingRecipe:
     num_envs: Count = 2
     length: Count = 1000  # actions until the task terminates, by success
-    max_steps: Count | None = None  # the task's own time limit
+    max_steps: Count | tuple[Count, ...] | None = None  # the task's own time limit; several: a task for each
     breaks: Literal["never", "exit", "raise", "sleep", "nan"] = "never"  # how
     breaks_at: Count = 1  # the action of an episode at which it breaks
     first_action: float | None = None  # breaks only when this action comes
@@ -37,7 +37,9 @@ class CountingRecipe:
 class Counting:
     def __init__(self, r: CountingRecipe) -> None:
         self.r, self.count, self.last, self.seed, self.observed = r, 0, 0.0, 0, 0
-        self.spec = Spec(obs={"state": Array((2,))}, action_dim=1, num_envs=1, control_hz=10.0, max_steps=r.max_steps)
+        tasks = tuple(f"count to {limit}" for limit in r.max_steps) if isinstance(r.max_steps, tuple) else ("",)
+        obs, limits = {"state": Array((2,))}, r.max_steps
+        self.spec = Spec(obs, action_dim=1, num_envs=1, control_hz=10.0, tasks=tasks, max_steps=limits)
 
     def reset(self, task: int, initial_state: int, seed: int) -> None:  # noqa: ARG002  (every start is the same)
         self.count, self.last, self.seed = 0, 0.0, seed

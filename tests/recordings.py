@@ -46,6 +46,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(a.obs[name], b.obs[name])
     for name in ("action", "reward", "terminated", "success", "human"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    np.testing.assert_array_equal(a.lesson, b.lesson)
 
 
 def whole_in(dataset: Dataset) -> list[Recording]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +23,7 @@ class ShownRecipe:
     gives_up: bool = False
     breaks_at: int | None = None  # initial state at which the expert has a bug
     solves_once: bool = False  # and never again from the same seed
+    breaks_again: Literal["never", "exit", "raise"] = "never"  # how, at the second episode that it plays again
     tasks: int = 1
     stored: tuple[int, ...] | None = None  # initial states of each task
 
@@ -37,12 +40,17 @@ class Shown:
     def __init__(self, r):
         self.r, self.scene = r, Counting(r.scene)
         self.spec = replace(self.scene.spec, tasks=tuple(f"count {n}" for n in range(r.tasks)), initial_states=r.stored)
-        self.began = set()
+        self.began, self.repeats = set(), 0
 
     def reset(self, task, initial_state, seed):
         self.state = initial_state
         self.is_repeated = (task, seed) in self.began
         self.began.add((task, seed))
+        self.repeats += self.is_repeated
+        if self.is_repeated and self.repeats == 2 and self.r.breaks_again == "exit":
+            os._exit(3)
+        if self.is_repeated and self.repeats == 2 and self.r.breaks_again == "raise":
+            raise RuntimeError("the gripper melted")
         self.scene.reset(task, initial_state, seed)
 
     def step(self, action):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
@@ -177,10 +177,15 @@ class Crew:
         schedule.finished(attempt)
         return attempt
 
-    def replay(self, indices: Sequence[int]) -> list[bool]:
-        """Whether each of the recorded episodes ends as it did."""
+    def replay(self, indices: Sequence[int]) -> Iterator[bool]:
+        """Whether each of the recorded episodes ends as it did, in order. When it ends early, no other is begun."""
         calls = [self.places[n % len(self.places)].stage.call(Expert.replay, index) for n, index in enumerate(indices)]
-        return [call.result() for call in calls]
+        try:
+            for call in calls:
+                yield call.result()
+        finally:
+            for call in calls:
+                call.cancel()
 
     def close(self) -> None:
         for place in self.places:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.config import Count, recipe, to_dict
+from embodied.collecting.disturbance import Disturbance
+from embodied.config import Count, NotNegative, recipe, to_dict
 from embodied.data.episode_log import FACTS, EpisodeLog, LogWriter
 from embodied.data.recording import Facts, Label, Recording
 from embodied.errors import ConfigError, DemonstrationError, EmbodiedError
@@ -54,9 +55,15 @@ class ExpertRecipe:
     keep: Keep = "successes"
     twice: bool = True
     max_steps: Count | None = None
+    noise: NotNegative = 0.0
 
     def build(self) -> Expert:
-        return Expert(self, self.simulator.demonstrator())
+        demonstrator = self.simulator.demonstrator()
+        try:
+            return Expert(self, demonstrator)
+        except BaseException:
+            demonstrator.close()
+            raise
 
 
 class Expert:
@@ -65,7 +72,12 @@ class Expert:
     def __init__(self, r: ExpertRecipe, demonstrator: Demonstrator) -> None:
         self.r, self.demonstrator = r, demonstrator
         self.source = str(getattr(demonstrator, "source", "script"))
-        self.limit = r.max_steps or LIMIT * (demonstrator.spec.max_steps or UNLIMITED // LIMIT)
+        self.correctable: tuple[int, ...] = tuple(getattr(demonstrator, "correctable", ()))
+        if r.noise and not self.correctable:
+            raise ConfigError(
+                f"noise={r.noise:g} was asked for, and the {self.source} of this simulator follows a plan that does "
+                f"not correct it; nothing was collected. Set noise=0, or choose tabletop, robosuite, libero or reach."
+            )
         self.log: LogWriter | None = None  # opened at the first attempt
         self.recorded: EpisodeLog | None = None  # opened when something is replayed
 
@@ -75,7 +87,8 @@ class Expert:
     def attempt(self, task: int, seed: int, *, initial_state: int = -1) -> Attempt:
         """Play one episode, and write it if it is wanted."""
         began = time.monotonic()
-        tape = Tape(self.demonstrator, self.limit)
+        noise = Disturbance(self.r.noise, self.correctable, seed=seed, task=task) if self.r.noise else None
+        tape = Tape(self.demonstrator, self._limit(task), noise)
         label = Label(task=task, initial_state=initial_state, seed=seed, source=self.source)
         try:
             recording, reason = self._show(label, tape)
@@ -90,11 +103,21 @@ class Expert:
         return Attempt(task, seed, not reason, kept, len(tape), time.monotonic() - began, reason, initial_state)
 
     def replay(self, index: int) -> bool:
-        """Whether episode `index` ends again as it did: same start, same actions."""
+        """Whether episode `index` ends again as it did: same start, same actions. One that breaks does not."""
         self.recorded = self.recorded or EpisodeLog(Path(self.r.folder))
         label = self.recorded.label(index)
         recording = self.recorded.recording(index, pictures=False)
-        return self._play(label, recording.action) == bool(recording.success[-1])
+        try:
+            return self._play(label, recording.action) == bool(recording.success[-1])
+        except EmbodiedError:
+            raise
+        except Exception:  # simulators are other people's code: it costs this episode alone
+            log.warning("the simulator broke at episode %s", self.recorded.name(index), exc_info=True)
+            return False
+
+    def _limit(self, task: int) -> int:
+        """Actions that a demonstration of `task` may take."""
+        return self.r.max_steps or LIMIT * (self.demonstrator.spec.limits[task] or UNLIMITED // LIMIT)
 
     def _show(self, label: Label, tape: Tape) -> tuple[Recording | None, str]:
         """What is worth keeping of one episode, if anything, and why it is no success."""
@@ -127,7 +150,7 @@ class Expert:
         """Its own part, without what was unfinished when an earlier process died."""
         if self.log is None:
             assert self.r.part is not None
-            facts = facts_of(self.r.simulator, self.demonstrator.spec)
+            facts = facts_of(self.r.simulator, self.demonstrator.spec, noise=self.r.noise)
             self.log = LogWriter(Path(self.r.folder), facts, part=self.r.part)
             self.log.discard_unfinished()
         return self.log
@@ -141,10 +164,11 @@ class Expert:
 class Tape:
     """What is seen and done in one episode, until it ends or takes too long."""
 
-    def __init__(self, demonstrator: Demonstrator, limit: int) -> None:
-        self.demonstrator, self.limit = demonstrator, limit
+    def __init__(self, demonstrator: Demonstrator, limit: int, noise: Disturbance | None = None) -> None:
+        self.demonstrator, self.limit, self.noise = demonstrator, limit, noise
         self.obs: list[Mapping[str, NDArray[Any]]] = []
-        self.action: list[NDArray[np.float32]] = []
+        self.action: list[NDArray[np.float32]] = []  # as executed
+        self.intended: list[NDArray[np.float32]] = []
         self.outcome: list[tuple[float, bool, bool]] = []
 
     def __len__(self) -> int:
@@ -156,13 +180,15 @@ class Tape:
         return bool(self.outcome) and self.outcome[-1][2]
 
     def act(self, action: NDArray[np.float32]) -> None:
-        """Look, execute, remember."""
+        """Look, execute what noise makes of it, remember."""
         if self._is_over():
             raise EpisodeOver
         self._look()
-        executed = np.asarray(action, dtype=np.float32).clip(-1, 1)
+        intended = np.asarray(action, dtype=np.float32).clip(-1, 1)
+        executed = intended if self.noise is None else self.noise(intended)
         self.outcome.append(self.demonstrator.step(executed))
         self.action.append(executed)
+        self.intended.append(intended)
         if self._is_over():
             raise EpisodeOver
 
@@ -178,6 +204,7 @@ class Tape:
             success=np.array(success, dtype=bool),
             human=np.zeros(len(self), dtype=bool),
             label=label,
+            intended=None if self.noise is None else np.stack(self.intended),
         )
 
     def why_not(self) -> str:
@@ -192,8 +219,8 @@ class Tape:
         self.obs.append({name: np.array(x) for name, x in self.demonstrator.observe().items()})
 
 
-def facts_of(simulator: DemonstrableRecipe, spec: Spec) -> Facts:
-    return Facts(spec, to_dict(simulator), origin="embodied collect")
+def facts_of(simulator: DemonstrableRecipe, spec: Spec, *, noise: float = 0.0) -> Facts:
+    return Facts(spec, to_dict(simulator), origin="embodied collect", intended=noise > 0)
 
 
 def tidy(folder: Path) -> None:

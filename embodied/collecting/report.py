@@ -15,7 +15,7 @@ from rich.table import Table
 
 from embodied.collecting.expert import Attempt
 from embodied.metrics.display import PLAIN_EVERY_S, clock
-from embodied.metrics.stats import percent
+from embodied.metrics.intervals import percent
 from embodied.types import Spec
 
 CHUNK = 8  # actions: planners pause, and what is seen then does not tell a single action when to go on
@@ -124,8 +124,8 @@ def _table(spec: Spec, attempts: Sequence[Attempt]) -> Table:
 
 
 def _limit(spec: Spec, kept: Sequence[Attempt]) -> list[str]:
-    """A word that gives the policy as much time as its examples took."""
-    longest = max(attempt.steps for attempt in kept)
-    if not spec.max_steps or longest <= spec.max_steps:
+    """A word that gives the policy as much time as its examples took, and no task less than it has."""
+    if all(attempt.steps <= (spec.limits[attempt.task] or attempt.steps) for attempt in kept):
         return []
-    return [f"max_steps={-(-longest // 10) * 10}"]
+    most = max(attempt.steps for attempt in kept)
+    return [f"max_steps={max(-(-most // 10) * 10, *(limit or 0 for limit in spec.limits))}"]

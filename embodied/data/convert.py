@@ -23,6 +23,7 @@ from embodied.data.layout import fields_of
 from embodied.data.lerobot_export import LeRobotWriter, check_absent
 from embodied.data.recording import Damage, Dataset, Facts, Recording
 from embodied.errors import DatasetError
+from embodied.spec import longest, one_or_each
 from embodied.types import Spec
 
 Format = Literal["log", "lerobot"]
@@ -107,12 +108,13 @@ def joined(datasets: Sequence[Dataset]) -> tuple[Facts, list[list[int]]]:
                 f"{first.path} and {other.path} cannot be one dataset: {difference}; nothing was written. Merge only "
                 f"what was recorded with the same robot, actions and observations."
             )
-    texts = list(dict.fromkeys(text for dataset in datasets for text in dataset.facts.spec.tasks))
-    limits = [dataset.facts.spec.max_steps for dataset in datasets]
+    specs = [dataset.facts.spec for dataset in datasets]
+    found = [pair for spec in specs for pair in zip(spec.tasks, spec.limits, strict=True)]
+    texts = list(dict.fromkeys(text for text, _ in found))
     spec = replace(
         first.facts.spec,
         tasks=tuple(texts),
-        max_steps=None if None in limits else max(limit for limit in limits if limit is not None),
+        max_steps=one_or_each(longest([limit for other, limit in found if other == text]) for text in texts),
         initial_states=None,
     )
     same = all(dataset.facts.simulator == first.facts.simulator for dataset in datasets)
@@ -121,6 +123,7 @@ def joined(datasets: Sequence[Dataset]) -> tuple[Facts, list[list[int]]]:
         simulator=first.facts.simulator if same else None,
         origin=" + ".join(dict.fromkeys(dataset.facts.origin for dataset in datasets)),
         lacks=tuple(dict.fromkeys(name for dataset in datasets for name in dataset.facts.lacks)),
+        intended=any(dataset.facts.intended for dataset in datasets),
     )
     return facts, [[texts.index(text) for text in dataset.facts.spec.tasks] for dataset in datasets]
 

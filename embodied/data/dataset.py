@@ -68,6 +68,8 @@ def contradiction(recording: Recording, facts: Facts, *, pictures: bool = True) 
         return f"it is of task {r.label.task} and the dataset has {len(facts.spec.tasks)}"
     if r.action.shape != (length, facts.spec.action_dim):
         return f"its actions have {r.action.shape[1:]} entries where the dataset says {facts.spec.action_dim}"
+    if r.lesson.shape != r.action.shape:
+        return f"its intended actions are {r.lesson.shape} and the executed ones {r.action.shape}"
     for name in ("reward", "terminated", "success", "human"):
         if getattr(r, name).shape != (length,):
             return f"{name} has {len(getattr(r, name))} rows and there are {length} actions"
@@ -87,7 +89,7 @@ def contradiction(recording: Recording, facts: Facts, *, pictures: bool = True) 
 
 
 def _not_finite(r: Recording) -> str:
-    for name, x in (("action", r.action), ("reward", r.reward), *r.obs.items()):
+    for name, x in (("action", r.action), ("intended", r.lesson), ("reward", r.reward), *r.obs.items()):
         if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
             step = int(np.argwhere(~np.isfinite(x).reshape(len(x), -1).all(axis=1))[0, 0])
             return f"{name} is not finite at step {step}"

@@ -1,6 +1,7 @@
 """Demonstrations as imitation learns from them: whole episodes laid end to end, of which any row can begin a chunk.
 
-Opening checks that the data fit the simulator; whatever then comes out of here does.
+Opening checks that the data fit the simulator; whatever then comes out of here does. An action here is what the
+demonstrator intended, where that is known and something else was executed (`Recording.lesson`).
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def open_demonstrations(
         frame,
         action,
         torch.from_numpy(frames.lengths[chosen]),
-        split(identity, validation, seed, name),
+        split([_beginning(frames, e) for e in chosen], validation, seed, name),
         chunk=chunk,
         task=torch.tensor([tasks[frames.labels[e].task] for e in chosen]) if "task" in spec.obs else None,
         identity=identity,
@@ -166,21 +167,22 @@ def first_of_each(tasks: Sequence[int], count: int | None) -> list[int]:
     return sorted(index for _, index in sorted(turns)[:count])
 
 
-def split(identity: Sequence[int], fraction: float, seed: int, name: str) -> Tensor:
-    """(E,) bool: which episodes are held out, drawn by what they are and not by their place.
+def split(beginnings: Sequence[int], fraction: float, seed: int, name: str) -> Tensor:
+    """(E,) bool: which episodes are held out, drawn by how they begin and not by their place.
 
-    One at least, where `fraction` asks for any; equal ones are held out together.
+    One at least, where `fraction` asks for any; those that begin alike are held out together.
     """
-    count, number = len(identity), round(len(identity) * fraction)
+    count, number = len(beginnings), round(len(beginnings) * fraction)
     if fraction == 0:
         return torch.zeros(count, dtype=torch.bool)
-    drawn = [mix(seed, SPLIT_ROLE, one) for one in identity]
+    drawn = [mix(seed, SPLIT_ROLE, one) for one in beginnings]
     limit = sorted(drawn)[min(max(1, number), count) - 1]
     held_out = torch.tensor([one <= limit for one in drawn])
     if held_out.all():
         raise DatasetError(
-            f"{name} has {count} usable episodes, and holding out {fraction:.0%} of them for validation leaves none to "
-            f"learn from; nothing was learned. Collect more, or set algorithm.validation=0."
+            f"{name} has {count} usable episodes ({len(set(drawn))} different beginnings), and holding out "
+            f"{fraction:.0%} of them for validation leaves none to learn from; nothing was learned. Collect more, or "
+            f"set algorithm.validation=0."
         )
     return held_out
 
@@ -235,9 +237,9 @@ def matched(have: Sequence[str], want: Sequence[str], name: str) -> dict[int, in
 
 
 def _rows(frames: Frames, episodes: list[int]) -> tuple[NDArray[np.int64], Tensor]:
-    """Frame and action of every step of `episodes`: (R,) and (R, A)."""
+    """Frame and action to learn of every step of `episodes`: (R,) and (R, A)."""
     rows = np.isin(frames.episode, episodes)
-    return frames.frame[rows], torch.from_numpy(frames.action[rows])
+    return frames.frame[rows], torch.from_numpy(frames.lesson[rows])
 
 
 def _identity(frames: Frames, episode: int) -> int:
@@ -246,9 +248,20 @@ def _identity(frames: Frames, episode: int) -> int:
     By the words of the task: its number may change when datasets are merged.
     """
     label = frames.labels[episode]
-    start = (frames.facts.spec.tasks[label.task], label.initial_state, label.seed)
     first, length = int(frames.lengths[:episode].sum()), int(frames.lengths[episode])
     actions = b"" if label.seed >= 0 else frames.action[first : first + length].tobytes()
+    return _hashed((frames.facts.spec.tasks[label.task], label.initial_state, label.seed), actions)
+
+
+def _beginning(frames: Frames, episode: int) -> int:
+    """The same for all episodes of one stored initial state, whatever their seeds; without one, the identity."""
+    label = frames.labels[episode]
+    if label.initial_state < 0:
+        return _identity(frames, episode)
+    return _hashed((frames.facts.spec.tasks[label.task], label.initial_state))
+
+
+def _hashed(start: tuple[str | int, ...], actions: bytes = b"") -> int:
     return int.from_bytes(hashlib.sha256(repr(start).encode() + actions).digest()[:8], "little")
 
 

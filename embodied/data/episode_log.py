@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from embodied.data.decoding import decoding
-from embodied.data.layout import HUMAN, SUCCESS, TERMINATED, Layout, fields_of
+from embodied.data.layout import HUMAN, INTENDED, SUCCESS, TERMINATED, Layout, fields_of
 from embodied.data.log_index import Entry, continue_at, entries_of
 from embodied.data.recording import Damage, Facts, Label, Recording
 from embodied.data.records import BEGIN, DISCARD, END, HEADER, STEP, Record, frame, parse
@@ -33,7 +33,7 @@ from embodied.errors import DatasetError
 from embodied.spec import spec_facts, spec_from
 
 FORMAT = "embodied episode log"
-VERSION = 1
+VERSIONS = {False: 1, True: 2}  # without and with intended actions
 FACTS = "dataset.json"
 ANY_NUMBER = ("num_envs", "processes")  # of a simulator's recipe: they change nothing in an episode
 
@@ -82,11 +82,17 @@ class LogWriter:
         terminated: bool,
         success: bool,
         human: bool = False,
+        intended: Any = None,
     ) -> None:
-        """What was seen, the action (A,) that was executed then, and what it led to."""
+        """What was seen, the action (A,) that was executed then, what it led to, and what was `intended` instead."""
         self._check_running("step")
-        data = self.layout.pack_step(obs, action, reward, terminated=terminated, success=success, human=human)
-        self._append(STEP, data)
+        if intended is not None and not self.facts.intended:
+            raise DatasetError(
+                f"{self.folder} keeps executed actions alone and was given an intended one; the step was not written. "
+                f"Give the writer facts with intended=True."
+            )
+        outcome = {"terminated": terminated, "success": success, "human": human}
+        self._append(STEP, self.layout.pack_step(obs, action, reward, **outcome, intended=intended))
         self.steps += 1
 
     def end(self, obs: Mapping[str, Any] | None) -> None:
@@ -116,7 +122,9 @@ class LogWriter:
         for t in range(len(r)):
             seen = {name: x[t] for name, x in r.obs.items()}
             outcome = {"terminated": r.terminated[t], "success": r.success[t], "human": r.human[t]}
-            self.step(seen, r.action[t], float(r.reward[t]), **{name: bool(x) for name, x in outcome.items()})
+            flags = {name: bool(x) for name, x in outcome.items()}
+            intended = None if r.intended is None else r.intended[t]
+            self.step(seen, r.action[t], float(r.reward[t]), **flags, intended=intended)
         self.end({name: x[-1] for name, x in r.obs.items()} if r.complete else None)
 
     def close(self) -> None:
@@ -188,20 +196,21 @@ class EpisodeLog:
             for field in self.layout.fields
             if pictures or not field.is_picture
         }
-        action = np.empty((steps, self.facts.spec.action_dim), dtype=np.float32)
+        action, intended = np.empty((2, steps, self.facts.spec.action_dim), dtype=np.float32)
         reward, bits = np.empty(steps, dtype=np.float32), np.empty(steps, dtype=np.uint8)
         complete = False
         for record, payload in _payloads(entry, data):
             if record.kind == STEP:
                 t = record.step
-                action[t], reward[t], bits[t], payload = self.layout.unpack_step(payload)
+                action[t], reward[t], bits[t], intended[t], payload = self.layout.unpack_step(payload)
                 self.layout.unpack_obs(payload, rows, t)
             elif len(payload):
                 complete = True
                 self.layout.unpack_obs(payload, rows, steps)
         flags = (bits & bit > 0 for bit in (TERMINATED, SUCCESS, HUMAN))
         obs = rows if complete else {name: x[:steps] for name, x in rows.items()}
-        return Recording(obs, action, reward, *flags, label=self.label(index))
+        wanted = intended if (bits & INTENDED).any() else None
+        return Recording(obs, action, reward, *flags, label=self.label(index), intended=wanted)
 
 
 def _payloads(entry: Entry, data: bytes) -> list[tuple[Record, memoryview]]:
@@ -231,7 +240,8 @@ def _found(folder: Path, facts: Facts) -> None:
         if any(p.name not in (FACTS, "log") and not p.name.startswith(f".{FACTS}") for p in folder.iterdir()):
             raise DatasetError(f"{folder} holds other files; nothing was written. Name a new folder for the dataset.")
         rest = {"origin": facts.origin, "lacks": list(facts.lacks)}
-        text = json.dumps({"format": FORMAT, "version": VERSION} | _plain(facts) | rest, indent=1)
+        version = VERSIONS[facts.intended]
+        text = json.dumps({"format": FORMAT, "version": version} | _plain(facts) | rest, indent=1)
         part = folder / f".{FACTS}.{uuid.uuid4().hex}"
         part.write_text(text)
         try:
@@ -251,7 +261,8 @@ def _found(folder: Path, facts: Facts) -> None:
 def _plain(facts: Facts) -> dict[str, Any]:
     """What must agree between two writers, as JSON gives it back."""
     simulator = None if facts.simulator is None else dict(facts.simulator)
-    return json.loads(json.dumps({"spec": spec_facts(facts.spec), "simulator": simulator}))
+    intended = {"intended": True} if facts.intended else {}
+    return json.loads(json.dumps({"spec": spec_facts(facts.spec), "simulator": simulator} | intended))
 
 
 def _first_difference(there: Any, here: Any, path: str = "") -> str:
@@ -273,13 +284,14 @@ def _read_facts(folder: Path) -> Facts:
         )
     try:
         found = json.loads(path.read_text())
-        if found["format"] != FORMAT or found["version"] != VERSION:
+        if found["format"] != FORMAT or found["version"] not in VERSIONS.values():
             raise DatasetError(
                 f"{path} is of {found['format']!r}, version {found['version']}, and this version reads {FORMAT!r}, "
-                f"version {VERSION}; nothing was read."
+                f"versions 1 and 2; nothing was read."
             )
         spec = spec_from(found["spec"])
         fields_of(spec)
-        return Facts(spec, found["simulator"], found["origin"], tuple(found.get("lacks", ())))
+        lacks, intended = tuple(found.get("lacks", ())), found["version"] == VERSIONS[True]
+        return Facts(spec, found["simulator"], found["origin"], lacks, intended)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} does not describe a dataset ({error}); nothing was read.") from None

@@ -26,8 +26,8 @@ from embodied.data.layout import Field, fields_of
 from embodied.data.recording import Dataset, Facts, Label, Recording
 from embodied.errors import DatasetError
 
-VERSION = 2
-STEPS = {  # arrays of S rows besides the action
+VERSION = 3
+STEPS = {  # arrays of S rows besides actions
     "frame": np.dtype(np.int64),
     "next_frame": np.dtype(np.int64),
     "reward": np.dtype(np.float32),
@@ -37,6 +37,7 @@ STEPS = {  # arrays of S rows besides the action
     "episode": np.dtype(np.int64),
     "step": np.dtype(np.int64),
 }
+ACTIONS = ("action", "lesson")  # arrays of S rows of A entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Frames:
     obs: Mapping[str, NDArray[Any]]  # each (P, ...)
     frame: NDArray[np.int64]  # (S,) row of `obs` that was acted on
     next_frame: NDArray[np.int64]  # (S,) row of `obs` that followed; -1 where nobody looked
-    action: NDArray[np.float32]  # (S, A)
+    action: NDArray[np.float32]  # (S, A) as executed
+    lesson: NDArray[np.float32]  # (S, A) what is to be learned: as intended, where that is known
     reward: NDArray[np.float32]  # (S,)
     terminated: NDArray[np.bool_]  # (S,)
     success: NDArray[np.bool_]  # (S,)
@@ -101,7 +103,8 @@ def _build(dataset: Dataset, folder: Path, *, pictures: bool, progress: bool) ->
     fields = [field for field in fields_of(dataset.facts.spec) if pictures or not field.is_picture]
     steps = int(dataset.lengths.sum())
     frames = steps + len(dataset)  # at most: one more for each episode
-    check_room(folder.parent, frames * sum(field.size for field in fields) + steps * 4 * dataset.facts.spec.action_dim)
+    actions = len(ACTIONS) * steps * 4 * dataset.facts.spec.action_dim  # bytes
+    check_room(folder.parent, frames * sum(field.size for field in fields) + actions)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -129,7 +132,7 @@ class _Writer:
         self.folder = folder
         self.obs = {field.name: self._array(_file(field.name), field.dtype, (frames, *field.shape)) for field in fields}
         self.steps = {name: self._array(name, dtype, (steps,)) for name, dtype in STEPS.items()}
-        self.action = self._array("action", np.dtype(np.float32), (steps, action_dim))
+        self.actions = {name: self._array(name, np.dtype(np.float32), (steps, action_dim)) for name in ACTIONS}
         self.step = self.frame = 0
         self.episodes: list[dict[str, Any]] = []
 
@@ -147,12 +150,12 @@ class _Writer:
                   "reward": r.reward, "terminated": r.terminated, "success": r.success, "human": r.human}  # fmt: skip
         for key, x in values.items():
             self.steps[key][steps] = x
-        self.action[steps] = r.action
+        self.actions["action"][steps], self.actions["lesson"][steps] = r.action, r.lesson
         self.episodes.append({"name": name, "length": length, "label": asdict(r.label)})
         self.step, self.frame = self.step + length, self.frame + frames
 
     def close(self) -> None:
-        for x in (*self.obs.values(), *self.steps.values(), self.action):
+        for x in (*self.obs.values(), *self.steps.values(), *self.actions.values()):
             x.flush()
         if not self.episodes:
             raise DatasetError("the dataset holds no episode that can be used; nothing was decoded.")
@@ -173,8 +176,7 @@ def _open(folder: Path, facts: Facts) -> Frames:
     return Frames(
         facts=facts,
         obs={name: array(_file(name), frames) for name in found["obs"]},
-        action=array("action", steps),
-        **{name: array(name, steps) for name in STEPS},
+        **{name: array(name, steps) for name in (*ACTIONS, *STEPS)},
         lengths=np.array([episode["length"] for episode in found["episodes"]], dtype=np.int64),
         labels=tuple(Label(**episode["label"]) for episode in found["episodes"]),
         names=tuple(episode["name"] for episode in found["episodes"]),

@@ -1,6 +1,7 @@
 """How one observation, and one step, lies in bytes: fixed by the dataset's spec, so that a record holds only values.
 
-Vectors are raw. Pictures are compressed without loss by zlib's fastest level, unless that makes them no smaller.
+A step is the action, the outcome, the intended action where it differs (a bit of the outcome says so), and what was
+seen. Vectors are raw. Pictures are compressed without loss by zlib's fastest level, unless that makes them no smaller.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from embodied.types import Spec
 
 PICTURE = struct.Struct("<BI")  # how it is stored, bytes
 RAW, ZLIB = 0, 1
-OUTCOME = struct.Struct("<fB")  # reward; terminated, success and human as bits
-TERMINATED, SUCCESS, HUMAN = 1, 2, 4
+OUTCOME = struct.Struct("<fB")  # reward; terminated, success, human, and whether an intended action follows, as bits
+TERMINATED, SUCCESS, HUMAN, INTENDED = 1, 2, 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Layout:
     def __init__(self, spec: Spec) -> None:
         self.fields = fields_of(spec)
         self.action = Field("action", np.dtype(np.float32), (spec.action_dim,))
+        self.intended = replace(self.action, name="intended")
 
     def pack_obs(self, obs: Mapping[str, Any]) -> bytes:
         missing = [field.name for field in self.fields if field.name not in obs]
@@ -74,16 +76,33 @@ class Layout:
         return b"".join(part for field in self.fields for part in _pack(field, field.check(obs[field.name])))
 
     def pack_step(
-        self, obs: Mapping[str, Any], action: Any, reward: float, *, terminated: bool, success: bool, human: bool
+        self,
+        obs: Mapping[str, Any],
+        action: Any,
+        reward: float,
+        *,
+        terminated: bool,
+        success: bool,
+        human: bool,
+        intended: Any = None,
     ) -> bytes:
-        bits = TERMINATED * bool(terminated) | SUCCESS * bool(success) | HUMAN * bool(human)
-        return self.action.check(action).tobytes() + OUTCOME.pack(reward, bits) + self.pack_obs(obs)
+        executed = self.action.check(action).tobytes()
+        wanted = b"" if intended is None else self.intended.check(intended).tobytes()
+        wanted = b"" if wanted == executed else wanted
+        bits = TERMINATED * bool(terminated) | SUCCESS * bool(success) | HUMAN * bool(human) | INTENDED * bool(wanted)
+        return executed + OUTCOME.pack(reward, bits) + wanted + self.pack_obs(obs)
 
-    def unpack_step(self, data: memoryview) -> tuple[NDArray[np.float32], float, int, memoryview]:
-        """Action, reward, bits, and the bytes of the observation."""
-        action = np.frombuffer(data, dtype=np.float32, count=self.action.shape[0])
-        reward, bits = OUTCOME.unpack_from(data, self.action.size)
-        return action, reward, bits, data[self.action.size + OUTCOME.size :]
+    def unpack_step(self, data: memoryview) -> tuple[NDArray[np.float32], float, int, NDArray[np.float32], memoryview]:
+        """Action, reward, bits, the intended action, and the bytes of the observation."""
+        action, at = self._action(data, 0)
+        reward, bits = OUTCOME.unpack_from(data, at)
+        at += OUTCOME.size
+        intended, at = self._action(data, at) if bits & INTENDED else (action, at)
+        return action, reward, bits, intended, data[at:]
+
+    def _action(self, data: memoryview, at: int) -> tuple[NDArray[np.float32], int]:
+        """The action at `at`, and where it ends."""
+        return np.frombuffer(data, dtype=np.float32, count=self.action.shape[0], offset=at), at + self.action.size
 
     def unpack_obs(self, data: memoryview, into: Mapping[str, NDArray[Any]], row: int) -> None:
         """Write the observation in `data` into `row` of the arrays of `into`; fields that it lacks are passed over."""

@@ -80,14 +80,17 @@ class LeRobotDataset:
         obs = {name: self._observation(name, feature, row, columns, complete) for name, feature in chosen.items()}
         nothing = np.zeros(length, dtype=bool)
         done = _column(columns, form.DONE, nothing).astype(bool)
+        action = _column(columns, form.ACTION).reshape(length, -1).astype(np.float32)
+        intended = _column(columns, form.INTENDED, action).reshape(length, -1).astype(np.float32)
         return Recording(
             obs=obs,
-            action=_column(columns, form.ACTION).reshape(length, -1).astype(np.float32),
+            action=action,
             reward=_column(columns, form.REWARD, nothing).reshape(length).astype(np.float32),
             terminated=done & ~_column(columns, form.TRUNCATED, nothing).astype(bool),
             success=_column(columns, form.SUCCESS, nothing).astype(bool),
             human=_column(columns, form.HUMAN, nothing).astype(bool),
             label=self._label(index, columns),
+            intended=None if np.array_equal(intended, action) else intended,
         )
 
     def _label(self, index: int, columns: Mapping[str, Any]) -> Label:
@@ -138,7 +141,7 @@ class LeRobotDataset:
         return f"{absent[0].relative_to(self.path)} is missing" if absent else ""
 
 
-_OUTCOMES = (form.ACTION, form.REWARD, form.DONE, form.TRUNCATED, form.SUCCESS, form.HUMAN)
+_OUTCOMES = (form.ACTION, form.REWARD, form.DONE, form.TRUNCATED, form.SUCCESS, form.HUMAN, form.INTENDED)
 
 
 def _column(columns: Mapping[str, Any], name: str, default: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -182,19 +185,19 @@ def _read_info(folder: Path) -> dict[str, Any]:
 def _describe(folder: Path, info: Mapping[str, Any], tasks: list[str]) -> tuple[Facts, dict[str, str], bool]:
     """The facts, the feature of each observation, and whether we wrote it."""
     if (folder / form.OURS).is_file():
-        facts = _read_ours(folder / form.OURS)
+        facts = _read_ours(folder / form.OURS, intended=form.INTENDED in info["features"])
         features = {field.name: form.feature_of(field) for field in fields_of(facts.spec)}
         if {*features.values(), form.ACTION} <= {*info["features"]} and list(facts.spec.tasks) == tasks:
             return facts, features, True
     return *_foreign(folder, info, tasks), False
 
 
-def _read_ours(path: Path) -> Facts:
+def _read_ours(path: Path, *, intended: bool) -> Facts:
     try:
         found = json.loads(path.read_text())
         spec = spec_from(found["spec"])
         fields_of(spec)
-        return Facts(spec, found["simulator"], found["origin"], tuple(found["lacks"]))
+        return Facts(spec, found["simulator"], found["origin"], tuple(found["lacks"]), intended)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{path} is damaged ({error!r}); nothing was read. Without that file the dataset is read like any other."
@@ -230,7 +233,8 @@ def _foreign(folder: Path, info: Mapping[str, Any], tasks: list[str]) -> tuple[F
     )
     origin = f"LeRobot {info['codebase_version']}" + (f", without {', '.join(left_out)}" if left_out else "")
     lacks = {"reward": form.REWARD, "success": form.SUCCESS, "terminated": form.DONE}
-    return Facts(spec, None, origin, tuple(n for n, feature in lacks.items() if feature not in declared)), features
+    lacking = tuple(name for name, feature in lacks.items() if feature not in declared)
+    return Facts(spec, None, origin, lacking, form.INTENDED in declared), features
 
 
 def _our_name(feature: str, dtype: str) -> str:

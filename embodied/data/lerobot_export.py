@@ -45,7 +45,7 @@ class LeRobotWriter:
             )
         hz = facts.spec.control_hz
         self.fps: float = int(hz) if hz == int(hz) else hz
-        self.features = form.features_of(facts.spec, self.fields, self.fps)
+        self.features = form.features_of(facts, self.fields, self.fps)
         self.episodes: list[dict[str, Any]] = []
         self.frames = 0  # rows so far
         self.values: dict[str, list[NDArray[Any]]] = {}
@@ -58,6 +58,11 @@ class LeRobotWriter:
         }
 
     def write(self, recording: Recording) -> None:
+        if recording.intended is not None and not self.facts.intended:
+            raise DatasetError(
+                f"{self.folder} keeps executed actions alone and was given intended ones; the episode was not written. "
+                f"Give the writer facts with intended=True."
+            )
         index, length = len(self.episodes), len(recording)
         columns = self._columns(recording, index)
         stats = {name: summarize(x if x.ndim > 1 else x[:, None]) for name, x in columns.items() if x.ndim <= 2}
@@ -151,6 +156,8 @@ class LeRobotWriter:
             "index": np.arange(self.frames, self.frames + length),
             "task_index": np.full(length, recording.label.task),
         }
+        if self.facts.intended:
+            columns[form.INTENDED] = recording.lesson
         for name, x in columns.items():
             if x.ndim <= 2:
                 self.values.setdefault(name, []).append(x if x.ndim > 1 else x[:, None])

@@ -8,6 +8,9 @@
     videos/KEY/chunk-000/*.mp4           pictures of one camera, several episodes to a file
     meta/embodied.json                   ours: the spec, the simulator, our names (other readers pass over it)
 
+An action is what was executed; what the demonstrator wanted instead is a feature of its own, INTENDED, which equals the
+action where nothing else was wanted.
+
 An episode of L actions has L rows, so what was seen last is not among them. Ours is kept apart: vectors in columns
 `embodied/final/FEATURE` of the episode's row, pictures as one more frame after the episode's part of the video.
 """
@@ -20,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from embodied.data.layout import Field
-from embodied.types import Spec
+from embodied.data.recording import Facts
 
 VERSION = "v3.0"
 INFO, TASKS, STATS, EPISODES = "meta/info.json", "meta/tasks.parquet", "meta/stats.json", "meta/episodes"
@@ -33,7 +36,7 @@ VIDEO_S = 900.0  # also then: readers compare timestamps in float32 to 0.1 ms, w
 
 CAMERA, STATE, OBSERVATION = "observation.images.", "observation.state", "observation."
 ACTION, REWARD, DONE, TRUNCATED, SUCCESS = "action", "next.reward", "next.done", "next.truncated", "next.success"
-HUMAN = "complementary_info.is_intervention"
+HUMAN, INTENDED = "complementary_info.is_intervention", "complementary_info.intended_action"  # as LeRobot's HIL-SERL
 INDICES = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
            "task_index": "int64"}  # fmt: skip
 SEED, INITIAL_STATE, SOURCE = "embodied/seed", "embodied/initial_state", "embodied/source"
@@ -48,10 +51,11 @@ def feature_of(field: Field) -> str:
     return STATE if field.name == "state" else OBSERVATION + field.name.replace("/", ".")
 
 
-def features_of(spec: Spec, fields: Mapping[str, Field], fps: float) -> dict[str, dict[str, Any]]:
+def features_of(facts: Facts, fields: Mapping[str, Field], fps: float) -> dict[str, dict[str, Any]]:
     """`features` of info.json, except for what only the finished videos tell; `fields` by feature."""
-    features = {name: _observation(field) for name, field in fields.items()}
-    features[ACTION] = {"dtype": "float32", "shape": [spec.action_dim], "names": _numbered(ACTION, spec.action_dim)}
+    features, size = {name: _observation(field) for name, field in fields.items()}, facts.spec.action_dim
+    for name in (ACTION, INTENDED) if facts.intended else (ACTION,):
+        features[name] = {"dtype": "float32", "shape": [size], "names": _numbered(ACTION, size)}
     features[REWARD] = _scalar("float32")
     features |= {name: _scalar("bool") for name in (DONE, TRUNCATED, SUCCESS, HUMAN)}
     features |= {name: _scalar(dtype) for name, dtype in INDICES.items()}

@@ -30,7 +30,8 @@ class Overview:
     solved: NDArray[np.bool_]  # (E,) at any step
     sources: dict[str, int]
     human: float  # share of actions that a person chose
-    action: NDArray[np.float32]  # (S, A)
+    action: NDArray[np.float32]  # (S, A) as executed
+    lesson: NDArray[np.float32]  # (S, A) as intended
     damaged: list[Damage]
 
 
@@ -41,6 +42,7 @@ def overview(found: Iterable[tuple[int, Recording | Damage]]) -> Overview:
     solved: list[bool] = []
     sources: Counter[str] = Counter()
     actions: list[NDArray[np.float32]] = []
+    lessons: list[NDArray[np.float32]] = []
     human = 0
     for _, item in found:
         if isinstance(item, Damage):
@@ -52,13 +54,16 @@ def overview(found: Iterable[tuple[int, Recording | Damage]]) -> Overview:
         sources[item.label.source or "unknown"] += 1
         human += int(item.human.sum())
         actions.append(item.action)
+        lessons.append(item.lesson)
+    nothing = np.zeros((0, 0), dtype=np.float32)
     return Overview(
         lengths=np.array(lengths, dtype=np.int64),
         task=np.array(tasks, dtype=np.int64),
         solved=np.array(solved, dtype=bool),
         sources=dict(sources),
         human=human / max(1, sum(lengths)),
-        action=np.concatenate(actions) if actions else np.zeros((0, 0), dtype=np.float32),
+        action=np.concatenate(actions) if actions else nothing,
+        lesson=np.concatenate(lessons) if lessons else nothing,
         damaged=damaged,
     )
 

@@ -38,6 +38,7 @@ class Recording:
     success: NDArray[np.bool_]  # (L,) the task is solved after this action; see Facts.lacks
     human: NDArray[np.bool_]  # (L,) a person chose this action
     label: Label = field(default_factory=Label)
+    intended: NDArray[np.float32] | None = None  # (L, A) what the demonstrator wanted; None: what was executed
 
     def __len__(self) -> int:
         return len(self.action)
@@ -46,6 +47,11 @@ class Recording:
     def complete(self) -> bool:
         """Whether the observation after the last action is here: without it, that transition has no successor."""
         return all(len(x) == len(self) + 1 for x in self.obs.values())
+
+    @property
+    def lesson(self) -> NDArray[np.float32]:
+        """(L, A) what is to be learned: the actions that the demonstrator wanted, whatever was executed."""
+        return self.action if self.intended is None else self.intended
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Facts:
     simulator: Mapping[str, Any] | None = None  # the recipe as `to_dict` writes it, where one made the data
     origin: str = ""  # format and tool it comes from, and what was left out on the way, for people
     lacks: tuple[str, ...] = ()  # of "reward", "success", "terminated": what the source did not say, and is 0 here
+    intended: bool = False  # recordings may say what was wanted where something else was executed (`collect noise=`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,15 +68,19 @@ def summarize(values: NDArray[Any]) -> Summary:
 
 
 class Statistics:
-    """Takes episodes, gives summaries by the name of the observation; `action` and `reward` are among them."""
+    """Takes episodes, gives summaries by the name of the observation; `action` and `reward` are among them.
 
-    def __init__(self) -> None:
+    `intended`, too, where the dataset keeps it; where nothing else was wanted, it is the action.
+    """
+
+    def __init__(self, *, intended: bool = False) -> None:
+        self.intended = intended
         self.vectors: dict[str, list[NDArray[Any]]] = {}
         self.pictures: dict[str, Counted] = {}
 
     def add(self, recording: Recording) -> None:
         length = len(recording)
-        for name, x in values_of(recording).items():
+        for name, x in values_of(recording, intended=self.intended).items():
             if is_color(x):
                 more = count(x[:length])
                 self.pictures[name] = self.pictures[name] + more if name in self.pictures else more
@@ -88,8 +92,9 @@ class Statistics:
         return vectors | {name: counted.summary() for name, counted in self.pictures.items()}
 
 
-def values_of(recording: Recording) -> Mapping[str, NDArray[Any]]:
-    return {**recording.obs, "action": recording.action, "reward": recording.reward}
+def values_of(recording: Recording, *, intended: bool) -> Mapping[str, NDArray[Any]]:
+    values: dict[str, NDArray[Any]] = {**recording.obs, "action": recording.action, "reward": recording.reward}
+    return values | {"intended": recording.lesson} if intended else values
 
 
 def is_color(values: NDArray[Any]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.metrics.axis import AXES, ENV_STEPS, Axis
-from embodied.metrics.stats import wilson
+from embodied.metrics.intervals import wilson
 from embodied.metrics.success import RECENT, RECENT_OF_EACH
 
 

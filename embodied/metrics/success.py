@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from embodied.metrics.stats import percent
+from embodied.metrics.intervals import percent
 from embodied.spec import task_names
 from embodied.types import Episode, Metrics
 

@@ -17,6 +17,7 @@ from embodied.interfaces import Env, EnvRecipe, Policy
 from embodied.sampler.starts import Jobs, Starts, to_start
 
 TILE = 256  # pixels
+UNLIMITED = 200  # actions, where a task has no time limit
 GREEN = (60, 200, 90)
 
 
@@ -42,30 +43,36 @@ def film(
         raise ConfigError(f"{type(recipe).__name__} has no camera for people (`filmed`); no video was made.")
     env: Any = recipe.filmed(episodes).build()
     try:
-        frames = _play(env, policy, starts, max_steps or env.spec.max_steps or 200)
+        frames = _play(env, policy, starts, max_steps)
     finally:
         env.close()
     _write(path, frames, env.spec.control_hz / _chunk_of(policy))
     return path
 
 
-def _play(env: FilmedEnv, policy: Policy, starts: Starts, max_steps: int) -> list[NDArray[np.uint8]]:
+def _play(env: FilmedEnv, policy: Policy, starts: Starts, max_steps: int | None) -> list[NDArray[np.uint8]]:
+    """An episode that is over stands still while others go on."""
     num, device = env.spec.num_envs, env.spec.device
-    starts = replace(starts, plan=Jobs.over(env.spec, num, whole=False))
-    env.reset(torch.ones(num, dtype=torch.bool, device=device), to_start(starts(list(range(num)), [0] * num, num)))
-    solved, running = np.zeros(num, dtype=bool), np.ones(num, dtype=bool)
-    steps = 0
-    frames = [_mosaic(env.picture(), solved)]
-    while steps < max_steps and running.any():
+    drawn = replace(starts, plan=Jobs.over(env.spec, num, whole=False))(list(range(num)), [0] * num, num)
+    env.reset(torch.ones(num, dtype=torch.bool, device=device), to_start(drawn))
+    limits = [max_steps or env.spec.limits[task] or UNLIMITED for task, _, _ in drawn]
+    left = torch.tensor(limits, device=device)  # (N,) actions
+    solved = torch.zeros_like(left, dtype=torch.bool)  # (N,)
+    running = ~solved
+    pictures = env.picture()  # (N, H, W, 3)
+    frames = [_mosaic(pictures, solved)]
+    while running.any():
         step = env.step(policy.act(env.observe(), explore=False).action)
-        steps += step.action.shape[1]
-        solved |= (step.success & step.valid).any(dim=1).cpu().numpy()
-        running &= ~step.terminated.any(dim=1).cpu().numpy()
-        frames.append(_mosaic(env.picture(), solved))
+        counts = step.valid & (torch.arange(step.valid.shape[1], device=device) < left[:, None])  # (N, K)
+        solved = solved | (step.success & counts).any(dim=1)
+        pictures = torch.where(running.to(pictures.device)[:, None, None, None], env.picture(), pictures)
+        left = left - step.valid.shape[1]
+        running = running & ~step.terminated.any(dim=1) & (left > 0)
+        frames.append(_mosaic(pictures, solved))
     return frames
 
 
-def _mosaic(pictures: Tensor, solved: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _mosaic(pictures: Tensor, solved: Tensor) -> NDArray[np.uint8]:
     """(N, H, W, 3) to one picture, as square a grid as can be, tiles of TILE pixels."""
     from PIL import Image
 

@@ -24,6 +24,7 @@ from embodied.sampler.starts import Draw, Starts, to_start
 from embodied.types import Decision, Episode, Metrics, Obs, Spec, Step, Trajectory, Weights, tree_map
 
 NOISE_ROLE = 1  # of the seeds under one seed of the run; see `mix`
+NEVER = 2**62  # actions
 
 
 @recipe
@@ -31,7 +32,7 @@ class SamplerRecipe:
     env: EnvRecipe
     policy: PolicyRecipe
     starts: InstanceOf[Starts]
-    max_steps: Count | None = None  # actions per episode; None takes the task's own limit
+    max_steps: Count | None = None  # actions per episode; None takes each task's own limit
     explore: bool = True
     seed: Natural = 0
     device: str = "cpu"  # of the policy
@@ -77,9 +78,10 @@ class Sampler:
         counts: Sequence[int] | None = None,
     ) -> None:
         self.env, self.policy, self.starts, self.explore, self.version = env, policy, starts, explore, 0
-        self.max_steps = max_steps or env.spec.max_steps
         self.device = next((p.device for p in policy.parameters()), torch.device("cpu"))  # where the policy acts
         num, device = env.spec.num_envs, env.spec.device
+        limits = [max_steps or limit or NEVER for limit in env.spec.limits]
+        self.limits = torch.tensor(limits, device=device)  # (tasks,) actions in an episode of each
         self.first, self.total = first, total or num
         if starts.plan is None and self.total == num:  # among others it waits for `assign`
             self.assign(Draw.over(env.spec, starts.group_size))
@@ -90,6 +92,7 @@ class Sampler:
         self.decisions = torch.zeros(num, dtype=torch.int64, device=device)  # (N,) in the running episode
         self.history: list[Tensor] = []  # chunks (N, K, A) since the oldest running episode began
         self.labels: dict[str, Tensor] = {}  # of the running episodes, each (N,)
+        self.limit = torch.zeros_like(self.steps)  # (N,) actions that the running episodes may take
         self.recorder = Recorder(num)
         self.finished: list[Episode] = []
         self.seconds: Metrics = dict.fromkeys(("act", "step", "reset", "observe"), 0.0)
@@ -218,8 +221,8 @@ class Sampler:
         """Execute; what a chunk does beyond the time limit does not count."""
         began = time.perf_counter()
         step = self.env.step(action)
-        if self.max_steps and action.shape[1] > 1:
-            step = _within(step, self.max_steps - self.steps)
+        if action.shape[1] > 1:
+            step = _within(step, self.limit - self.steps)
         self.history.append(action)
         self.seconds["step"] += time.perf_counter() - began
         return step
@@ -229,8 +232,7 @@ class Sampler:
         self.steps += step.valid.sum(dim=1)
         self.decisions += 1
         terminated, lost = step.terminated.any(dim=1), ~step.valid.any(dim=1)
-        late = self.steps >= self.max_steps if self.max_steps else torch.zeros_like(lost)
-        return terminated, (late | lost) & ~terminated
+        return terminated, ((self.steps >= self.limit) | lost) & ~terminated
 
     def _value(self, obs: Obs) -> Tensor:
         """(F, V) of many frames at once."""
@@ -260,6 +262,7 @@ class Sampler:
             [count * self.total + self.first + n for n, count in enumerate(self.counts)], device=device
         )
         self.labels = {"task": task, "initial_state": initial_state, "seed": seed, "episode": episode}
+        self.limit = self.limits[task]
 
 
 def _within(step: Step, left: Tensor) -> Step:

@@ -234,6 +234,9 @@ def test_time_limits_are_those_of_publications():
     assert [env.spec.max_steps for env in limits.values()] == [220, 280, 300, 520, 400]
     for env in limits.values():
         env.close()
+    several = replace(BOWL, suite="130", tasks=(0, 30)).build()  # the first of spatial and the first of 10
+    assert several.spec.max_steps == (220, 520)
+    several.close()
 
 
 def test_a_stove_that_is_turned_on_is_seen_only_where_it_is_on():

@@ -255,3 +255,22 @@ def test_measuring_reads_no_pictures(folder):
     found.describe(policy)
     assert [set(obs) for obs in seen] == [{"state"}]
     assert len(seen[0]["state"]) == 9
+
+
+def test_a_stored_initial_state_is_never_on_both_sides_whatever_the_seed(tmp_path):
+    every = [episode(3, seed, task=seed % 2) for seed in range(24)]
+    every = [replace(r, label=replace(r.label, initial_state=r.label.seed // 2 % 6)) for r in every]  # each twice
+    found = opened(written(tmp_path / "data", every), validation=0.25)
+    state = {r.action.tobytes(): (r.label.task, r.label.initial_state) for r in every}
+    begun = [state[chunk.tobytes()] for chunk in found.action.unflatten(0, (24, 3)).numpy()]  # of each episode
+    out, learned = ({begun[row // 3] for row in rows.tolist()} for rows in (found.validation, found.learned))
+    assert (len(out), len(learned)) == (3, 9)  # of 12 states
+    assert not out & learned
+
+
+def test_a_single_initial_state_cannot_be_divided(tmp_path):
+    every = [replace(r, label=replace(r.label, initial_state=0)) for r in (episode(3, seed) for seed in range(4))]
+    with pytest.raises(
+        DatasetError, match=r"4 usable episodes \(1 different beginnings\), and holding out 25% of them"
+    ):
+        opened(written(tmp_path / "data", every), validation=0.25)

@@ -1,6 +1,7 @@
 import json
 import resource
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from embodied.errors import CheckpointError
 from embodied.learner import checkpoint as checkpoints
 from embodied.learner.learner import load_policy
 from embodied.metrics.logger import cut_back
-from embodied.spec import spec_facts
+from embodied.spec import spec_facts, spec_from
 from embodied.types import Array, Spec
 from policies.mlp import MLPRecipe
 
@@ -26,6 +27,15 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     torch.testing.assert_close(loaded.tensors["weights"]["w"], torch.arange(4.0))
     assert int(loaded.tensors["learner"]["version"]) == 7
     assert loaded.spec == SPEC
+
+
+def test_the_time_limit_of_each_task_is_a_fact_of_the_simulator():
+    several = replace(SPEC, tasks=("push", "wait"), max_steps=(50, None))
+    facts = json.loads(json.dumps(spec_facts(several)))
+    assert spec_from(facts) == several
+    assert facts == spec_facts(several) != spec_facts(replace(several, max_steps=50))
+    with pytest.raises(ValueError, match="max_steps has 3 entries and there are 2 tasks"):
+        spec_from(facts | {"max_steps": [50, 50, 50]})
 
 
 def test_the_newest_checkpoint_of_a_run_is_found_and_a_half_written_one_is_not(tmp_path):

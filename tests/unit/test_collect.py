@@ -18,7 +18,7 @@ from embodied.collecting.folder import append, attempts_in, check_writable, crea
 from embodied.collecting.report import summary
 from embodied.data.episode_log import EpisodeLog, LogWriter
 from embodied.data.recording import Label
-from embodied.errors import ConfigError
+from embodied.errors import ConfigError, StageError
 from embodied.types import Array
 from simulators.gymnasium import GymnasiumRecipe
 from simulators.reach import ReachRecipe
@@ -65,6 +65,20 @@ def test_a_failure_is_not_kept_and_says_why(tmp_path, named, limits, reason):
     assert not attempt.success
     assert reason in attempt.reason
     assert not (tmp_path / "demos").exists() or len(EpisodeLog(tmp_path / "demos")) == 0
+
+
+def test_a_demonstration_may_take_four_times_the_limit_of_its_task(tmp_path):
+    e = expert(tmp_path, ShownRecipe(scene=CountingRecipe(max_steps=(2, 5)), tasks=2))
+    assert [e.attempt(task, 1).steps for task in (0, 1)] == [8, 20]
+    e.close()
+
+
+@pytest.mark.parametrize(("task", "word"), [(0, " max_steps=50"), (1, "")])
+def test_the_next_step_gives_time_where_an_example_took_more_than_its_task_allows(tmp_path, capsys, task, word):
+    spec = Counting(CountingRecipe(max_steps=(20, 50))).spec
+    attempts = [Attempt(task, 1, success=True, kept=True, steps=30, seconds=0.1)]
+    summary(tmp_path, spec, attempts, None, "", [])
+    assert capsys.readouterr().out.rstrip().endswith(f"policy.chunk=8{word}")
 
 
 @pytest.mark.parametrize("keep", ["successes", "all"])
@@ -226,6 +240,38 @@ def test_an_expert_that_always_fails_ends_the_collection_with_its_reason(tmp_pat
     assert "the expert failed 3 times in a row at `count " in said
     assert "lastly because the expert saw no way" in said
     assert "0 episodes are kept" in said
+
+
+@pytest.mark.parametrize(
+    ("simulator", "different"),
+    [
+        (ShownRecipe(solves_once=True), "0.0 %"),
+        (ShownRecipe(breaks_again="raise"), "66.7 %"),  # a simulator's exception costs its episode alone
+    ],
+)
+def test_a_verified_episode_that_does_not_repeat_is_named_and_fails(tmp_path, capsys, simulator, different):
+    c = collection(tmp_path, simulator, episodes=3, processes=1, twice=False)
+    assert run(c, tmp_path / "demos", []) == 1
+    said = capsys.readouterr().out
+    assert f"replayed 3 of 3 episodes from their seeds: {different}" in said
+    assert "end as they did; not 0:" in said
+    assert f"3 episodes are in {tmp_path / 'demos'}." in said
+
+
+def test_a_verification_that_breaks_leaves_the_summary_of_what_was_collected(tmp_path, capsys):
+    c = collection(tmp_path, ShownRecipe(breaks_again="exit"), episodes=3, processes=1, twice=False)
+    with pytest.raises(StageError, match=r"ended with status 3 .*`replay`"):
+        run(c, tmp_path / "demos", [])
+    said = capsys.readouterr().out
+    assert "replayed 1 of 3 episodes from their seeds: 100.0 %" in said
+    assert f"3 episodes are in {tmp_path / 'demos'}." in said
+
+
+def test_a_collection_that_breaks_leaves_the_summary_of_what_was_collected(tmp_path, capsys):
+    scene = CountingRecipe(length=3, breaks="exit", breaks_at=2)
+    with pytest.raises(StageError, match="ended with status 3"):
+        run(collection(tmp_path, ShownRecipe(scene=scene), processes=1), tmp_path / "demos", [])
+    assert "not complete: it ended with an error. Repeat the command to continue." in capsys.readouterr().out
 
 
 def test_stored_initial_states_are_recorded_and_said_to_be_those_of_evaluation(tmp_path, capsys):

@@ -116,6 +116,17 @@ def test_merge_unites_the_tasks(tmp_path):
     assert_same(merged.recording(0), episode(3, label=Label(task=1)))
 
 
+def test_merge_keeps_the_time_limit_of_each_task_and_the_longer_one_of_two(tmp_path):
+    def limited(folder, tasks, limits):
+        spec = replace(SPEC, tasks=tasks, max_steps=limits)
+        return write(tmp_path / folder, episode(3, seed=len(folder), label=Label(0)), facts=replace(FACTS, spec=spec))
+
+    a, b = limited("a", ("push", "pick"), (50, 80)), limited("bb", ("pick", "open", "wait"), (60, 90, None))
+    assert run(["data", "merge", a, b, f"out={tmp_path / 'all'}"]) == 0
+    spec = open_dataset(tmp_path / "all").facts.spec
+    assert (spec.tasks, spec.max_steps) == (("push", "pick", "open", "wait"), (50, 80, 90, None))
+
+
 def test_merge_gives_the_observed_task_its_new_number(tmp_path):
     def multi(folder, tasks):
         spec = replace(SPEC, obs={**SPEC.obs, "task": Array((), torch.int64)}, tasks=tasks)

@@ -298,8 +298,8 @@ def test_a_folder_that_is_no_log_names_the_converter(tmp_path):
 def test_a_log_of_a_later_version_and_a_folder_of_something_else_are_refused(tmp_path):
     write(tmp_path / "d", episode(1))
     path = tmp_path / "d" / "dataset.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(DatasetError, match="version 2, and this version reads"):
+    path.write_text(path.read_text().replace('"version": 1', '"version": 3'))
+    with pytest.raises(DatasetError, match="version 3, and this version reads"):
         open_dataset(tmp_path / "d")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "note.txt").write_text("mine")

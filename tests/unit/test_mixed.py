@@ -66,7 +66,7 @@ def test_a_mixture_has_the_tasks_of_its_parts_and_room_for_the_longest_vector(en
     s = env.spec
     assert s.tasks == ("", "Pendulum-v1")
     assert s.playable == ((0,), (0,), (1,))
-    assert (s.num_envs, s.action_dim, s.control_hz, s.max_steps) == (3, 1, 10.0, 200)
+    assert (s.num_envs, s.action_dim, s.control_hz, s.max_steps) == (3, 1, 10.0, (5, 200))
     assert dict(s.obs) == {"state": Array((3,)), "task": Array((), torch.int64)}
 
 
@@ -105,8 +105,9 @@ def test_tasks_of_a_part_with_several_are_shifted():
 
 def test_stored_initial_states_and_limits_are_those_of_the_parts():
     whole = merged([spec(tasks=("a", "b"), initial_states=(3, 4), max_steps=5), spec(max_steps=9, robot="Panda")])
-    assert (whole.tasks, whole.initial_states, whole.max_steps, whole.robot) == (("a", "b", ""), (3, 4, 0), 9, "")
-    assert merged([spec(robot="Panda"), spec(robot="Panda", max_steps=3)]).max_steps is None
+    assert (whole.tasks, whole.initial_states, whole.max_steps, whole.robot) == (("a", "b", ""), (3, 4, 0), (5, 5, 9), "")
+    assert merged([spec(robot="Panda"), spec(robot="Panda", max_steps=3)]).max_steps == (None, 3)
+    assert merged([spec(max_steps=3), spec(tasks=("a", "b"), max_steps=3)]).max_steps == 3
     assert merged([spec(robot="Panda"), spec(robot="Panda")]).robot == "Panda"
 
 

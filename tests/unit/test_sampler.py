@@ -1,11 +1,14 @@
 """The loop between environment and policy: clocks, resets, endings, and what a trajectory keeps."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from embodied.errors import NonFiniteError
+from embodied.evaluate import play
+from embodied.sampler.film import TILE, _play
 from embodied.sampler.sampler import Sampler, SamplerRecipe
 from embodied.sampler.starts import Starts
 from embodied.types import Weights
@@ -60,6 +63,42 @@ def test_the_tasks_own_time_limit_is_taken_unless_another_is_asked_for():
     env = CountingRecipe(num_envs=1, max_steps=2)
     assert sampler(env).collect(4).truncated[:, 0].tolist() == [False, True, False, True]
     assert sampler(env, max_steps=3).collect(4).truncated[:, 0].tolist() == [False, False, True, False]
+
+
+def lengths(s, decisions):
+    """(task, actions) of every episode that ends, and whether both tasks ran side by side."""
+    r = s.collect(decisions)
+    together = bool((r.task[:, 0] != r.task[:, 1]).any())
+    return {(e.task, e.steps) for e in s.episodes() if not e.terminated}, together
+
+
+def test_tasks_of_one_batch_are_each_cut_at_their_own_time_limit():
+    two = CountingRecipe(num_envs=2, max_steps=(2, 5))
+    assert lengths(sampler(two), 12) == ({(0, 2), (1, 5)}, True)
+    assert lengths(sampler(two, THREE), 12) == ({(0, 2), (1, 5)}, True)  # inside a chunk, too
+    assert lengths(sampler(two, max_steps=3), 12) == ({(0, 3), (1, 3)}, True)
+
+
+def test_a_task_without_a_time_limit_goes_on_beside_one_that_has_it():
+    env = CountingRecipe(num_envs=2, max_steps=(2, 5)).build()
+    env.spec = replace(env.spec, max_steps=(2, None), playable=((0,), (1,)))
+    r = Sampler(env, Says(ONE), Starts(seed=0)).collect(7)
+    assert r.truncated.sum(dim=0).tolist() == [3, 0]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5])
+def test_an_evaluation_keeps_the_time_limit_of_each_task(num_envs):
+    env = CountingRecipe(num_envs=num_envs, max_steps=(2, 5)).build()
+    found = play(env, Says(THREE), episodes=6, seed=0)
+    assert [(e.task, e.steps) for e in found] == [(0, 2), (1, 5)] * 3
+    assert {e.steps for e in play(env, Says(THREE), episodes=6, seed=0, max_steps=4)} == {4}
+
+
+def test_a_film_shows_each_episode_to_its_own_end():
+    env = CountingRecipe(num_envs=2, max_steps=(2, 5)).build()
+    frames = _play(env, Says(ONE), Starts(seed=0, role="evaluate"), None)
+    middles = [(int(frame[TILE // 2, TILE // 2, 0]), int(frame[TILE // 2, -TILE // 2, 0])) for frame in frames]
+    assert middles == [(0, 0), (1, 1), (2, 2), (2, 3), (2, 4), (2, 5)]  # what has been counted
 
 
 def test_an_episode_that_ends_at_its_time_limit_is_terminated_and_not_truncated():
@@ -134,6 +173,16 @@ def test_a_resumed_sampler_collects_what_the_first_would_have():
     for name in ("action", "reward", "episode", "truncated", "terminated", "next_frame"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     assert second.episodes() == first.episodes()
+
+
+def test_a_resumed_sampler_cuts_running_episodes_of_several_tasks_where_the_first_would_have():
+    first, second = (sampler(CountingRecipe(num_envs=3, max_steps=(4, 7)), THREE) for _ in range(2))
+    first.collect(4)
+    assert second.resume(first.state())
+    expected, found = first.collect(9), second.collect(9)
+    for name in ("task", "episode", "truncated", "valid", "reward"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    assert second.episodes()[-3:] == first.episodes()[-3:]
 
 
 def test_a_resume_that_does_not_repeat_says_so():

@@ -14,6 +14,7 @@ from embodied.config import from_dict
 from embodied.errors import ConfigError
 from embodied.types import Start
 from simulators import tabletop_arm
+from simulators.mujoco_camera import Camera
 from simulators.tabletop import Tabletop, TabletopRecipe
 from simulators.tabletop_experts import expert_action
 from simulators.tabletop_tasks import KINDS
@@ -203,7 +204,7 @@ def test_a_reset_to_another_task_compiles_nothing():
         made.reset(index, -1, 0)
         assert made.model is models[index]
     assert made.spec.tasks == ("push the blue cube onto the red target", "open the drawer")
-    assert made.spec.max_steps == 80
+    assert made.spec.max_steps == (50, 80)
 
 
 def test_states_of_several_tasks_have_one_length():
@@ -229,7 +230,7 @@ def test_a_sparse_reward_and_an_episode_that_goes_on_after_success():
 @pytest.mark.parametrize(
     ("tasks", "sentence"),
     [
-        (("pusch",), "no task `pusch`; nearest: push"),
+        (("pusch",), "no task `pusch`. Nearest: push. There are 6: reach"),
         ((), "no task was named"),
         (("push", "push"), "named twice"),
     ],
@@ -254,6 +255,15 @@ def test_every_camera_gives_color_depth_and_segmentation(seen):
         assert obs[f"rgb/{camera}"].std() > 5
     assert obs["depth/top"][60, 2, 0] == pytest.approx(1.2, abs=0.01)  # the camera hangs 1.2 m above the table
     assert obs["segmentation/top"][60, 2, 0] == seen.world.geom("table")
+
+
+@pytest.mark.parametrize("render", ["fast", "faithful"])
+def test_a_camera_larger_than_the_model_allows_draws_and_leaves_the_model_as_it_was(seen, render):
+    allowed = seen.model.vis.global_.offheight, seen.model.vis.global_.offwidth
+    camera = Camera(seen.model, allowed[0] + 20, allowed[1] + 10, render=render)
+    assert camera.rgb(seen.data, "front").std(axis=(1, 2)).min() > 0  # every row shows something, the last ones too
+    camera.close()
+    assert (seen.model.vis.global_.offheight, seen.model.vis.global_.offwidth) == allowed
 
 
 @pytest.mark.parametrize("camera", ["front", "side", "top"])

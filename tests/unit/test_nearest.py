@@ -1,0 +1,24 @@
+"""What is said about a name that a simulator does not have."""
+
+from __future__ import annotations
+
+from simulators.nearest import unknown
+
+MANY = [f"Task{letter}-v1" for letter in "abcdefghij"]
+
+
+def test_of_many_names_only_near_ones_are_told():
+    assert str(unknown("it has no task", "Taska", MANY)) == (
+        "it has no task `Taska`; nothing was built. Nearest: Taska-v1, Taskj-v1, Taski-v1."
+    )
+
+
+def test_a_short_list_is_told_whole():
+    told = str(unknown("it has no robot", "Pnda", ["Panda", "Sawyer"]))
+    assert told == "it has no robot `Pnda`; nothing was built. Nearest: Panda. There are 2: Panda, Sawyer."
+
+
+def test_where_nothing_is_near_some_are_told():
+    told = str(unknown("it has no task", "q", MANY))
+    assert "built. There are 10: Taska-v1, Taskb-v1" in told
+    assert told.endswith("Taskh-v1 and more.")
