@@ -13,6 +13,7 @@ from embodied.errors import ConfigError, EmbodiedError
 COMMANDS = {  # name -> module with main(argv), what it does
     "train": ("embodied.launch", "train a policy in a simulator, from a config"),
     "evaluate": ("embodied.evaluate", "run a trained policy and say how often it succeeds"),
+    "report": ("embodied.report.command", "one page of runs: curves, scores, comparisons, videos, costs"),
     "collect": ("embodied.collect", "make demonstrations with a simulator's planners or scripted experts"),
     "data": ("embodied.data_command", "look into demonstrations, check them, convert and merge them"),
     "setup": ("embodied.setup", "fetch or build what a simulator needs and pip does not bring"),

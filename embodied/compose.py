@@ -6,6 +6,7 @@ Keys are checked before Hydra sees them, because only we can say which of our se
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ from embodied.errors import ConfigError
 from embodied.experiments import config_dir
 
 
-def compose_config(name: str, overrides: Iterable[str]) -> dict[str, Any]:
-    """The plain, resolved config `name` with Hydra `overrides` (`simulator=reach algorithm.clip_low=0.1`)."""
+def compose_config(name: str, overrides: Iterable[str], *, beside: Iterable[str] = ()) -> dict[str, Any]:
+    """The plain, resolved config `name` with Hydra `overrides` (`simulator=reach algorithm.clip_low=0.1`).
+
+    `beside` are words that stand for other things on the same command line: a misspelled one is told by them.
+    """
     overrides = list(overrides)
     groups = [word for word in overrides if _key(word) in _groups()]
     for word in groups:
         _check_option(word)
-    known = keys_of(_compose(name, groups))
+    known = [*keys_of(_compose(name, groups)), *beside]
     for word in overrides:
         if word not in groups and not word.startswith(("+", "~")):
             check_key(_key(word), known, word)
@@ -95,6 +99,11 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
             return compose(name, overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
         first = str(error).strip().splitlines()[0]
+        if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", first):
+            raise ConfigError(
+                f"`{found[1]}` names several values for one run; nothing was started. To try each of them, write "
+                f"`embodied train -m ...`; one value that is a list is written key=[1,2]."
+            ) from None
         raise ConfigError(f"the config could not be composed: {first.rstrip('.')}. Nothing was started.") from None
 
 

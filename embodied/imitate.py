@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 
 from embodied.config import Count, Natural, recipe
-from embodied.evaluate import check_ends, play
+from embodied.evaluation.jobs import jobs_of
+from embodied.evaluation.queue import Queue
+from embodied.evaluation.run import check_ends
+from embodied.evaluation.team import Team, players
 from embodied.interfaces import EnvRecipe, Offline, PolicyRecipe, Stage
 from embodied.learner.checkpoint import Checkpoint
 from embodied.learner.learner import Learner
 from embodied.metrics.axis import GRADIENT_STEPS
+from embodied.metrics.cost import Cost
 from embodied.metrics.success import Recent
 from embodied.noise import mix
 from embodied.runtime.stage import LocalStage
@@ -48,26 +52,28 @@ class Judge:
 
     def __init__(self, r: JudgeRecipe) -> None:
         self.r = r
-        self.env = r.simulator.build()
+        recipes, in_processes = players(r.simulator, r.policy, max_steps=r.max_steps, device=r.device)
+        self.team = Team(recipes, in_processes=in_processes)
         try:
-            check_ends(self.env.spec, r.max_steps)
-            self.policy = r.policy.build(self.env.spec).to(r.device).eval()
+            check_ends(self.team.spec, r.max_steps)
         except BaseException:
-            self.env.close()
+            self.team.close()
             raise
 
     def spec(self) -> Spec:
-        return self.env.spec
+        return self.team.spec
 
     def play(self, weights: Weights, number: int) -> list[Episode]:
         """The episodes of round `number`, whose indices are unique within the run."""
-        self.policy.load_state_dict(dict(weights.state))
+        self.team.load(weights)
         seed = mix(self.r.seed, JUDGE_ROLE, number)
-        found = play(self.env, self.policy, episodes=self.r.episodes, seed=seed, max_steps=self.r.max_steps)
-        return [replace(e, index=number * self.r.episodes + e.index) for e in found]
+        jobs = jobs_of(self.team.spec, episodes=self.r.episodes, seeds=[seed])
+        queue = Queue(jobs, num_envs=self.team.spec.num_envs)
+        self.team.play(queue)
+        return [replace(e, index=number * self.r.episodes + e.index) for _, e in queue.counted()]
 
     def close(self) -> None:
-        self.env.close()
+        self.team.close()
 
 
 class Imitation:
@@ -76,7 +82,7 @@ class Imitation:
     axis = GRADIENT_STEPS
 
     def __init__(self, t: Training, algorithm: Offline) -> None:
-        self.training, self.algorithm, self.iteration, self.wall_s = t, algorithm, 0, 0.0
+        self.training, self.algorithm, self.iteration, self.cost = t, algorithm, 0, Cost(t.torch_device)
         torch.backends.cudnn.allow_tf32 = False  # acting and learning must round alike
         self.judge: Stage[Judge] = LocalStage(_judge_recipe(t, algorithm))
         try:
@@ -98,13 +104,14 @@ class Imitation:
 
     def iterate(self) -> tuple[Metrics, list[Episode]]:
         """Learn from the dataset, play if it is time, and say what came of it."""
+        self.cost.start()
         began = time.perf_counter()
         metrics = self.learner.call(Learner.update).result()
         learned = time.perf_counter()
         self.iteration += 1
         episodes = self._judged()
         ended = time.perf_counter()
-        self.wall_s += ended - began
+        self.cost.stop()
         seconds = {"update": learned - began, "evaluate": ended - learned}
         return metrics | self._outcome(episodes, seconds), episodes
 
@@ -112,7 +119,7 @@ class Imitation:
         """Tensors by file, and facts, of a checkpoint that continues from here."""
         return learner_state(self.learner), {
             "iteration": self.iteration,
-            "wall_s": self.wall_s,
+            **self.cost.metrics(),
             "spec": spec_facts(self.spec),
             "recent": self.recent.state(),
         }
@@ -120,7 +127,8 @@ class Imitation:
     def load(self, checkpoint: Checkpoint) -> bool:
         """Continue from a checkpoint; always exactly, because no episode is running."""
         load_learner(self.learner, self.spec, checkpoint)
-        self.iteration, self.wall_s = checkpoint.facts["iteration"], checkpoint.facts["wall_s"]
+        self.iteration = checkpoint.facts["iteration"]
+        self.cost.load(checkpoint.facts)
         self.recent.load(checkpoint.facts["recent"])
         return True
 
@@ -148,8 +156,7 @@ class Imitation:
             numbers["return"] = sum(episode.reward for episode in whole) / max(1, len(whole))
             numbers["episode_steps"] = sum(episode.steps for episode in whole) / max(1, len(whole))
         numbers["updates_per_s"] = self.algorithm.updates_per_iteration / seconds["update"]
-        numbers["wall_s"] = self.wall_s
-        return numbers | {f"seconds/{name}": value for name, value in seconds.items()}
+        return numbers | self.cost.metrics() | {f"seconds/{name}": value for name, value in seconds.items()}
 
 
 def _judge_recipe(t: Training, algorithm: Offline) -> JudgeRecipe:

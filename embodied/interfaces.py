@@ -71,6 +71,13 @@ class Env(Protocol):
         """
         ...
 
+    def rest(self, mask: Tensor) -> None:
+        """Wherever `mask` (N,) is true the episode is over: until they are reset, nothing moves and no action is valid.
+
+        An evaluation ends episodes at their time limit and steps on with the others. What they show stays as it was.
+        """
+        ...
+
     def observe(self) -> Obs:
         """The current observation, each (N, ...). Valid until the next `step` or `reset`: copy what must last."""
         ...

@@ -1,15 +1,27 @@
-"""Random numbers by environment: each process draws for all N environments and keeps the rows of its own.
+"""Random numbers for acting, so that who runs beside whom changes nothing.
 
-So the same seed gives the same actions whatever the number of processes, for the price of a few unused numbers.
+Training draws by environment: each process draws for all N environments and keeps the rows of its own, for the price
+of a few unused numbers. Evaluation draws by episode: the numbers belong to it wherever and whenever it is played.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
-class Noise:
+class Noise(Protocol):
+    """What `Policy.act` draws from."""
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers in the shape (n, ...) of `like`."""
+        ...
+
+
+class EnvNoise:
     """A generator that serves rows `first` .. `first + num` of `total`."""
 
     def __init__(self, seed: int, *, total: int, first: int = 0, device: torch.device | str = "cpu") -> None:
@@ -27,6 +39,20 @@ class Noise:
 
     def load(self, state: Tensor) -> None:
         self.generator.set_state(state)
+
+
+class EpisodeNoise:
+    """A generator for each of the n running episodes, which lasts as long as the episode."""
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = generators
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers in the shape (n, ...) of `like`, row by row."""
+        rows = [
+            torch.randn(like.shape[1:], generator=own, device=like.device, dtype=like.dtype) for own in self.generators
+        ]
+        return torch.stack(rows)
 
 
 def mix(seed: int, *role: int) -> int:

@@ -1,31 +1,34 @@
 """The folder of one run: what was asked, by which code, on what machine, and everything that came of it.
 
 config.yaml  facts.json  metrics.jsonl  episodes.csv  tensorboard/  checkpoints/  evaluation/  curve.png  video.mp4
+packages.txt  code.diff (where the checkout differs from its commit)  end.json (absent while it runs and when killed)
+
+A run that is continued adds its facts to the list `continued` of facts.json, and code-2.diff or packages-2.txt where
+they are not those it began with.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
-import platform
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from embodied import __version__
 from embodied.config import from_dict, to_dict
 from embodied.errors import CheckpointError, ConfigError
+from embodied.facts import all_packages, code_diff, now, root, session
+from embodied.metrics.axis import AXES
+from embodied.metrics.cost import COUNTERS
 
-PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "mani_skill", "sapien", "ray", "transformers")
+How = Literal["finished", "stopped", "failed"]
+State = Literal["running", "killed", How]
+TAIL_BYTES = 65_536  # more than a row of metrics.jsonl
 
 
 def check_free(folder: Path) -> None:
@@ -55,8 +58,99 @@ def create(folder: Path, run: Any) -> Path:
     check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(to_dict(run)))
-    (folder / "facts.json").write_text(json.dumps(facts(), indent=1))
+    _write(folder / "facts.json", session() | _attached(folder, number=1) | {"continued": []})
     return folder
+
+
+def add_session(folder: Path, done: int) -> list[str]:
+    """Note who continues the run from `done` on; what is not as it was in its first session."""
+    (folder / "end.json").unlink(missing_ok=True)
+    facts = json.loads((folder / "facts.json").read_text())
+    earlier = facts.setdefault("continued", [])
+    now_on = {"from": done} | session() | _attached(folder, number=len(earlier) + 2)
+    _write(folder / "facts.json", facts | {"continued": [*earlier, now_on]})
+    return [name for name in ("code", "packages", "machine") if name in facts and facts[name] != now_on[name]]
+
+
+@dataclass(slots=True)
+class End:
+    how: How = "finished"
+    why: str | None = None  # it failed
+
+
+@contextmanager
+def ending(folder: Path) -> Generator[End]:
+    """Write end.json when the block is left, with what the run has made and cost; the block may say how it ends."""
+    end = End("failed")
+    try:
+        yield (told := End())
+        end = told
+    except KeyboardInterrupt:
+        end = End("stopped")
+        raise
+    except BaseException as error:
+        end = End("failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        _write(folder / "end.json", {"how": end.how, "why": end.why, "ended": now(), "totals": totals(folder)})
+
+
+def state_of(folder: Path) -> State:
+    """What became of the run: `killed` left no word, and can be continued like one that was stopped."""
+    if held(folder):
+        return "running"
+    end = folder / "end.json"
+    return json.loads(end.read_text())["how"] if end.is_file() else "killed"
+
+
+def held(folder: Path) -> bool:
+    """Whether a process on this machine is writing to the run."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def totals(folder: Path) -> dict[str, float]:
+    """Steps and costs as the last row of metrics.jsonl counts them; empty before the first."""
+    row = last_row(folder)
+    counters = (*(axis.key for axis in AXES), "optimizer_steps", *COUNTERS)
+    return {name: row[name] for name in counters if name in row}
+
+
+def last_row(folder: Path) -> dict[str, Any]:
+    """Of metrics.jsonl, without reading all of it; empty where there is none yet."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        whole = file.read().split(b"\n")[:-1]  # what follows the last end of a line is being written
+    return json.loads(whole[-1]) if whole else {}
+
+
+def _attached(folder: Path, *, number: int) -> dict[str, str]:
+    """Write the diff and all packages beside the facts, unless they are as they were; their names."""
+    found: dict[str, str] = {}
+    for name, text in (("code.diff", code_diff(root())), ("packages.txt", all_packages())):
+        stem, _, kind = name.partition(".")
+        earlier = [name, *(f"{stem}-{i}.{kind}" for i in range(2, number))]
+        same = [old for old in earlier if (folder / old).is_file() and (folder / old).read_text() == text]
+        if text and not same:
+            (folder / (same := [name if number == 1 else f"{stem}-{number}.{kind}"])[0]).write_text(text)
+        found |= {stem + "_file": same[0]} if text else {}
+    return found
+
+
+def _write(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(value, indent=1))
+    part.replace(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -77,45 +171,3 @@ def read_run(folder: Path) -> Any:
 def default_folder(name: str, seed: int) -> Path:
     """runs/NAME/seed1-20260131-235959, under the working directory."""
     return Path("runs") / name / f"seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def facts() -> dict[str, Any]:
-    """Command, code, packages and machine: what a reader needs to repeat the run."""
-    return {
-        "command": " ".join(["embodied", *sys.argv[1:]]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "embodied": __version__,
-        "git": _git(),
-        "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "machine": {"system": platform.platform(), "cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": _memory_gb()},
-    }
-
-
-def _git() -> str | None:
-    """Commit of the checkout, marked when the working tree differs from it; None outside a checkout."""
-    root = Path(__file__).parents[1]
-    if shutil.which("git") is None or not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _memory_gb() -> float:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)

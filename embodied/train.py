@@ -30,6 +30,7 @@ from embodied.interfaces import (
 from embodied.learner.checkpoint import Checkpoint
 from embodied.learner.learner import Learner, LearnerRecipe
 from embodied.metrics.axis import ENV_STEPS
+from embodied.metrics.cost import Cost
 from embodied.metrics.success import Recent
 from embodied.runtime.stage import LocalStage
 from embodied.sampler.farm import FarmRecipe
@@ -39,6 +40,7 @@ from embodied.sampler.tasks import Curriculum, Uniform
 from embodied.spec import spec_facts, task_names
 from embodied.types import Episode, Metrics, Spec, Trajectory
 
+TUNING_SEEDS = 1_000_000  # seeds from here on are for choosing settings, those below for reporting what was chosen
 COLLECTING = ("total_steps", "rollout", "group_size")  # settings that say nothing to an algorithm that is `Offline`
 
 
@@ -58,6 +60,7 @@ class Training:
     micro_batch: Count = 65536  # samples per forward; changes memory, never the result
     max_grad_norm: Positive = 0.5
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of the policy
+    purpose: Literal["test", "tuning"] = "test"  # tuning takes seeds from 1000000 on and never counts as a result
     evaluate: Natural = 100  # fresh episodes after training; 0 leaves it out
     film: Natural = 4  # episodes in the final video; 0 leaves it out
     checkpoint_every: Count = 25  # iterations
@@ -75,7 +78,12 @@ class Training:
             raise ValueError(
                 f"group_size={self.group_size} does not divide simulator.num_envs={self.simulator.num_envs}"
             )
-
+        if (self.seed >= TUNING_SEEDS) != (self.purpose == "tuning"):
+            other = self.seed % TUNING_SEEDS + TUNING_SEEDS * (self.purpose == "tuning")
+            raise ValueError(
+                f"purpose={self.purpose} cannot use seed={self.seed}: tuning takes seeds from {TUNING_SEEDS} on and "
+                f"test those below, so that no result rests on episodes that settings were chosen by; set seed={other}"
+            )
         default = {f.name: f.default for f in fields(self)}
         unheard = [name for name in COLLECTING if getattr(self, name) != default[name]]
         unheard += ["tasks"] if self.tasks is not None and self.tasks.adapts else []
@@ -98,6 +106,11 @@ class Training:
         return -(-steps // self.steps_per_iteration)
 
     @property
+    def evaluation_seed(self) -> int:
+        """Of the starts of the final evaluation: those of tuning are not those of tests, either."""
+        return TUNING_SEEDS if self.purpose == "tuning" else 0
+
+    @property
     def torch_device(self) -> str:
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
 
@@ -108,7 +121,7 @@ class Loop:
     axis = ENV_STEPS
 
     def __init__(self, t: Training) -> None:
-        self.training, self.iteration, self.env_steps, self.wall_s = t, 0, 0, 0.0
+        self.training, self.iteration, self.env_steps, self.cost = t, 0, 0, Cost(t.torch_device)
         torch.backends.cudnn.allow_tf32 = False  # acting and learning must round alike
         self.sampler: Stage[Collector] = LocalStage(collector_recipe(t))
         try:
@@ -132,6 +145,7 @@ class Loop:
 
     def iterate(self) -> tuple[Metrics, list[Episode]]:
         """Collect a rollout, learn from it, and say what came of it."""
+        self.cost.start()
         began = time.perf_counter()
         self.sampler.call(Collector.load, self.learner.call(Learner.weights).result()).result()
         trajectory = self.sampler.call(Collector.collect, self.training.rollout).result()
@@ -142,7 +156,7 @@ class Loop:
         episodes = self.sampler.call(Collector.episodes).result()
         seconds = {"collect": collected - began, "update": ended - collected}
         seconds |= self.sampler.call(Collector.timing).result()
-        self._count(trajectory, episodes, ended - began)
+        self._count(trajectory, episodes)
         if self.curriculum.adapts:
             begun = self.sampler.call(Collector.begun).result()
             self.sampler.call(Collector.assign, self.curriculum.follow(episodes, begun)).result()
@@ -157,7 +171,7 @@ class Loop:
         return tensors, {
             "iteration": self.iteration,
             "env_steps": self.env_steps,
-            "wall_s": self.wall_s,
+            **self.cost.metrics(),
             "spec": spec_facts(self.spec),
             "recent": self.recent.state(),
         }
@@ -174,7 +188,8 @@ class Loop:
                 f"device; nothing was continued. `embodied evaluate` can still use it."
             ) from None
         facts = checkpoint.facts
-        self.iteration, self.env_steps, self.wall_s = facts["iteration"], facts["env_steps"], facts["wall_s"]
+        self.iteration, self.env_steps = facts["iteration"], facts["env_steps"]
+        self.cost.load(facts)
         self.recent.load(facts["recent"])
         return exact
 
@@ -182,10 +197,10 @@ class Loop:
         self.learner.close()
         self.sampler.close()
 
-    def _count(self, trajectory: Trajectory, episodes: list[Episode], seconds: float) -> None:
+    def _count(self, trajectory: Trajectory, episodes: list[Episode]) -> None:
         self.iteration += 1
         self.env_steps += int(trajectory.valid.sum())
-        self.wall_s += seconds
+        self.cost.stop()
         self.recent.take(episodes)
 
     def _outcome(self, trajectory: Trajectory, episodes: list[Episode], seconds: Metrics) -> Metrics:
@@ -203,8 +218,7 @@ class Loop:
             numbers["return"] = sum(episode.reward for episode in whole) / len(whole)
             numbers["episode_steps"] = sum(episode.steps for episode in whole) / len(whole)
         numbers["steps_per_s"] = float(trajectory.valid.sum()) / (seconds["collect"] + seconds["update"])
-        numbers["wall_s"] = self.wall_s
-        return numbers | {f"seconds/{name}": value for name, value in seconds.items()}
+        return numbers | self.cost.metrics() | {f"seconds/{name}": value for name, value in seconds.items()}
 
 
 def learner_recipe(t: Training, spec: Spec) -> LearnerRecipe:

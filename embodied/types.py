@@ -76,8 +76,8 @@ class Start:
 class Step:
     """The outcome of one chunk of K actions in each of N environments. Images are not here: Env.observe renders them.
 
-    A chunk without one valid action means that the episode was lost (its process died): it must be reset, and counts
-    for nothing.
+    A chunk without one valid action means that the episode was over before it, or was lost (its process died): it must
+    be reset, and counts for nothing.
     """
 
     reward: Tensor  # (N, K) float32, per action, 0 where not valid

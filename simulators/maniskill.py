@@ -233,6 +233,10 @@ class Batch:
         reward, valid, terminated, success = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))
         return Step(reward, valid, terminated, success, executed, torch.zeros_like(valid))
 
+    def rest(self, mask: Tensor) -> None:
+        """PhysX moves the whole batch: what rests moves along with the others, and counts for nothing."""
+        self.ended = self.ended | mask
+
     def observe(self) -> Obs:
         return self.scene.observe()
 

@@ -127,6 +127,9 @@ class Part:
     def step(self, action: Tensor) -> Step:
         return self.env.step(action)
 
+    def rest(self, mask: Tensor) -> None:
+        self.env.rest(mask)
+
     def observe(self) -> Obs:
         own: Obs = self.env.observe()
         seen = {self.rename.get(name, name): x for name, x in own.items()}

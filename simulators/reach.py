@@ -74,6 +74,9 @@ class Reach:
         reward, valid, success = (torch.stack(column, dim=1) for column in zip(*rows, strict=True))  # each (N, K)
         return Step(reward, valid, success.clone(), success, executed, torch.zeros_like(valid))
 
+    def rest(self, mask: Tensor) -> None:
+        self.ended = self.ended | mask
+
     def observe(self) -> Obs:
         if self.r.obs == "state":
             return {"state": torch.cat([self.position, self.goal], dim=1)}

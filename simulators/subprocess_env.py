@@ -69,8 +69,9 @@ class SubprocessEnv:
             self.spec = join_specs(self._built())
             self.lost = torch.zeros(self.spec.num_envs, dtype=torch.bool)  # (N,) the running episode is
             starts: Layout = dict.fromkeys(("task", "initial_state", "seed"), Array((), torch.int64))
-            self.starts = self._share("starts", starts | dict.fromkeys(("mask", "lost"), Array((), torch.bool)))
-            self.lost = self.starts["lost"].copy_(self.lost)
+            starts |= dict.fromkeys(("mask", "lost", "resting"), Array((), torch.bool))
+            self.starts = self._share("starts", starts)
+            self.lost, self.resting = self.starts["lost"].copy_(self.lost), self.starts["resting"]
             self.obs = self._share("obs", dict(self.spec.obs))
             self.chunk: dict[str, Tensor] = {}
         except BaseException:
@@ -85,6 +86,7 @@ class SubprocessEnv:
         while waiting:  # those that died are rebuilt, and begin once more
             waiting = self._ask(waiting, lambda _: b"r", "resetting", self.patience.reset_s)
         self.lost &= ~mask
+        self.resting &= ~mask
 
     def step(self, action: Tensor) -> Step:
         if not self.chunk or self.chunk["action"].shape != action.shape:
@@ -100,6 +102,10 @@ class SubprocessEnv:
             outcome = {name: x.masked_fill_(_like(self.lost, x), 0) for name, x in outcome.items()}
             outcome["action"][self.lost] = action[self.lost].clamp(-1, 1)
         return Step(**outcome)
+
+    def rest(self, mask: Tensor) -> None:
+        """Workers hear of it with the next step."""
+        self.resting |= mask
 
     def observe(self) -> Obs:
         return self.obs
@@ -119,6 +125,7 @@ class SubprocessEnv:
             worker.tell(("set_state", mask[worker.rows].clone(), state[worker.rows].clone()))
         self._answers("set_state", self.patience.step_s)
         self.lost &= ~mask
+        self.resting &= ~mask
 
     def close(self) -> None:
         for worker in self.workers:
@@ -275,7 +282,9 @@ def _serve(wire: Wire, recipe: EnvRecipe, spin_s: float) -> None:
 def _obey(env: Any, shared: Blocks, command: bytes) -> bytes:
     """A step or a reset; then look, at what was reset or at everything that has an episode."""
     if command == b"s":
-        chunk = shared["chunk"]
+        chunk, resting = shared["chunk"], shared["starts"]["resting"]
+        if resting.any():
+            env.rest(resting)
         step: Step = env.step(chunk["action"])
         for name, x in chunk.items():
             x.copy_(getattr(step, name))

@@ -82,6 +82,9 @@ class Vector:
         outcome = (torch.from_numpy(x) for x in (reward, valid, terminated, success, executed))
         return Step(*outcome, human=torch.zeros(shape, dtype=torch.bool))
 
+    def rest(self, mask: Tensor) -> None:
+        self.ended |= mask.numpy()
+
     def observe(self) -> Obs:
         """Renders only what moved since the last time."""
         for n in self.stale.nonzero()[0]:

@@ -29,6 +29,8 @@ class CountingRecipe:
     breaks_at: Count = 1  # the action of an episode at which it breaks
     first_action: float | None = None  # breaks only when this action comes
     once: str | None = None  # path of a file that is written when it breaks; it does not break while this exists
+    at_seed: int | None = None  # breaks only in the episode of this seed
+    tally: str | None = None  # path of a file to which each environment adds, when it is closed, its actions in all
 
     def build(self) -> Vector:
         return Vector(lambda: Counting(self), self.num_envs)
@@ -36,7 +38,7 @@ class CountingRecipe:
 
 class Counting:
     def __init__(self, r: CountingRecipe) -> None:
-        self.r, self.count, self.last, self.seed, self.observed = r, 0, 0.0, 0, 0
+        self.r, self.count, self.last, self.seed, self.observed, self.total = r, 0, 0.0, 0, 0, 0
         tasks = tuple(f"count to {limit}" for limit in r.max_steps) if isinstance(r.max_steps, tuple) else ("",)
         obs, limits = {"state": Array((2,))}, r.max_steps
         self.spec = Spec(obs, action_dim=1, num_envs=1, control_hz=10.0, tasks=tasks, max_steps=limits)
@@ -45,7 +47,7 @@ class Counting:
         self.count, self.last, self.seed = 0, 0.0, seed
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
-        self.count, self.last = self.count + 1, float(action[0])
+        self.count, self.last, self.total = self.count + 1, float(action[0]), self.total + 1
         reward = self._break() if self._is_time() else 1.0
         return reward, self.count >= self.r.length, self.count >= self.r.length
 
@@ -62,11 +64,15 @@ class Counting:
     def set_state(self, state: NDArray[np.float64]) -> None:
         self.count, self.last = int(state[0]), float(state[1])
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        if self.r.tally is not None:
+            with Path(self.r.tally).open("a") as file:
+                file.write(f"{self.total}\n")
 
     def _is_time(self) -> bool:
         r = self.r
         meant = r.first_action is None or abs(self.last - r.first_action) < 1e-6
+        meant = meant and r.at_seed in (None, self.seed)
         spent = r.once is not None and Path(r.once).exists()
         return r.breaks != "never" and self.count == r.breaks_at and meant and not spent
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from embodied.interfaces import Policy
-from embodied.noise import Noise
+from embodied.noise import EnvNoise
 from embodied.types import Array, Batch, Decision, Evaluation, Obs, Spec, Trajectory
 
 
@@ -49,7 +49,7 @@ def played(policy: Policy, spec: Spec, steps: int, chunk: int, seed: int = 0, **
     num = spec.num_envs
     frames = {name: drawn(a, (steps + 1) * num, generator) for name, a in spec.obs.items()}
     obs = {k: x[: steps * num] for k, x in frames.items()}
-    decision = policy.act(obs, explore=True, noise=Noise(seed, total=1))
+    decision = policy.act(obs, explore=True, noise=EnvNoise(seed, total=1))
     value = policy.value(obs).detach() if decision.value is None else decision.value
     fields = {
         "frames": frames,

@@ -7,9 +7,8 @@ from embodied.configs import printed
 from embodied.experiments import config_dir, experiments
 
 FILES = sorted(path for path in config_dir().rglob("*.yaml"))
-OPTIONS = [
-    f"{path.parent.name}={path.stem}" for path in FILES if path.parent.name not in ("configs", "experiment", "setup")
-]
+OTHERS = ("configs", "experiment", "protocol", "setup")  # folders that are not groups of `embodied train`
+OPTIONS = [f"{path.parent.name}={path.stem}" for path in FILES if path.parent.name not in OTHERS]
 
 
 @pytest.mark.parametrize("path", printed(), ids=lambda path: str(path.relative_to(config_dir())))

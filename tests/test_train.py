@@ -40,10 +40,9 @@ def weights(folder, number=None):
     return load_file(path / "weights.safetensors")
 
 
-def numbers(folder):
+def numbers(folder, clocks=("seconds/", "wall_s", "cpu_s", "device_s", "steps_per_s")):
     """The logged metrics without clocks."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    clocks = ("seconds/", "wall_s", "steps_per_s")
     return [{key: value for key, value in row.items() if not key.startswith(clocks)} for row in rows]
 
 
@@ -63,10 +62,15 @@ def test_a_run_leaves_everything_a_reader_needs(whole):
         "curve.png",
         "tensorboard",
         "checkpoints",
+        "packages.txt",
     ):
         assert (folder / name).exists(), name
     assert json.loads((folder / "facts.json").read_text())["packages"]["torch"] == torch.__version__
     assert json.loads((folder / "evaluation" / "final" / "summary.json").read_text())["success_once"]["episodes"] == 8
+    end = json.loads((folder / "end.json").read_text())
+    assert end["how"] == "finished"
+    assert end["totals"].items() <= numbers(folder, clocks=())[-1].items()
+    assert end["totals"].keys() == {"env_steps", "optimizer_steps", "wall_s", "cpu_s", "device_s"}
     assert "success of the last training episodes" in told
     assert "of 8" in told
 
@@ -97,6 +101,12 @@ def test_a_run_killed_at_any_moment_continues_bit_for_bit(whole, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "continuing from" in done.stdout
     assert "did not replay" not in done.stdout
+    facts = json.loads((folder / "facts.json").read_text())
+    assert [session["command"] for session in facts["continued"]] == [f"embodied train resume={folder}"] * 3
+    for counter in ("optimizer_steps", "wall_s", "cpu_s", "device_s"):
+        counted = [row[counter] for row in numbers(folder, clocks=())]
+        assert counted == sorted(counted)
+        assert counted[0] > 0
     assert numbers(folder) == numbers(whole[0])
     assert (folder / "episodes.csv").read_text() == (whole[0] / "episodes.csv").read_text()
     torch.testing.assert_close(weights(folder), weights(whole[0]), rtol=0, atol=0)

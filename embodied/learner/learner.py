@@ -57,7 +57,7 @@ class Learner:
         self.optimize.version = self.version
         metrics = self.algorithm.update(self.policy, self.storage, self.optimize, self.generator)
         self.version += 1
-        return metrics | {"learning_rate": learning_rate}
+        return metrics | {"learning_rate": learning_rate, "optimizer_steps": float(self.optimize.steps)}
 
     def weights(self) -> Weights:
         return Weights(self.version, {k: v.detach().clone() for k, v in self.policy.state_dict().items()})

@@ -23,6 +23,12 @@ class Optimizer:
     max_grad_norm: float
     version: int = 0  # of the weights that the next step starts from; the learner moves it
 
+    @property
+    def steps(self) -> int:
+        """Made so far, over all groups: what the optimizers count themselves, so it continues with their state."""
+        counts = ([entry["step"] for entry in each.state.values()] for each in self.optimizers.values())
+        return sum(int(torch.stack(steps).max()) for steps in counts if steps)
+
     def __call__(self, group: str, loss: Loss[B], batch: B) -> Metrics:
         """One step of `group` on `loss` over `batch`; metrics are sums over the whole minibatch, like the loss."""
         weight = batch.sample_weight / all_sum(batch.sample_weight.sum()).clamp(min=1e-12)  # sums to 1 over all ranks

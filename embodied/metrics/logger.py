@@ -37,7 +37,7 @@ class Logger:
         self.metrics = (folder / TABLES[0]).open("a")
         self.episodes = (folder / TABLES[1]).open("a", newline="")
         if self.episodes.tell() == 0:
-            self.episodes.write(_line([axis.key, *COLUMNS]))
+            self.episodes.write(csv_line([axis.key, *COLUMNS]))
         self.tensorboard = SummaryWriter(
             str(folder / "tensorboard"), purge_step=None if resumed_at is None else resumed_at + 1
         )
@@ -50,7 +50,7 @@ class Logger:
     def log(self, done: int, metrics: Metrics, episodes: list[Episode]) -> None:
         self.metrics.write(json.dumps({self.axis.key: done} | metrics) + "\n")
         self.metrics.flush()
-        self.episodes.writelines(_line([done, *asdict(episode).values()]) for episode in episodes)
+        self.episodes.writelines(csv_line([done, *asdict(episode).values()]) for episode in episodes)
         self.episodes.flush()
         for name, value in metrics.items():
             self.tensorboard.add_scalar(name, value, done)
@@ -88,12 +88,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
-def write_episodes(path: Path, episodes: list[Episode]) -> None:
-    """The table of an evaluation, where no environment steps are counted."""
-    path.write_text(_line(COLUMNS) + "".join(_line(asdict(episode).values()) for episode in episodes))
-
-
-def _line(cells: Iterable[object]) -> str:
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of a table, with its end."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()

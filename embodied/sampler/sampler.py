@@ -17,7 +17,7 @@ from torch import Tensor
 
 from embodied.config import Count, Natural, recipe
 from embodied.interfaces import Env, EnvRecipe, Plan, Policy, PolicyRecipe
-from embodied.noise import Noise, mix
+from embodied.noise import EnvNoise, mix
 from embodied.sampler.assemble import Ending, Row, assemble, check_finite
 from embodied.sampler.recorder import Recorder
 from embodied.sampler.starts import Draw, Starts, to_start
@@ -85,7 +85,7 @@ class Sampler:
         self.first, self.total = first, total or num
         if starts.plan is None and self.total == num:  # among others it waits for `assign`
             self.assign(Draw.over(env.spec, starts.group_size))
-        self.noise = Noise(mix(seed, NOISE_ROLE), total=self.total, first=first, device=self.device)
+        self.noise = EnvNoise(mix(seed, NOISE_ROLE), total=self.total, first=first, device=self.device)
         self.counts = list(counts or [-1] * num)  # episodes begun in each environment, less one
         self.drawn = [(0, -1, 0)] * num  # task, initial state and seed of the running episodes
         self.steps = torch.zeros(num, dtype=torch.int64, device=device)  # (N,) actions in the running episode

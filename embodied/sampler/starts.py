@@ -1,7 +1,7 @@
 """Where episodes begin: a pure function of the run's seed, the environment and its count of episodes.
 
 So the same seed gives the same episodes whatever the number of processes, and a resumed run needs no random state.
-Which task an episode plays is the business of a plan: `Draw` for training, `Jobs` for evaluation.
+Which task an episode of training plays is the business of a plan, `Draw`; those of evaluation are numbered.
 """
 
 from __future__ import annotations
@@ -131,56 +131,6 @@ class Draw:
         return row[int(np.searchsorted(up_to / up_to[-1], point, side="right"))]
 
 
-@dataclass(frozen=True, slots=True)
-class Jobs:
-    """Evaluation: `episodes` spread evenly over the tasks, and over the stored initial states of each in order.
-
-    Job i is the same whatever the number of environments. Each environment does those of one task in a row, because
-    some simulators take seconds to change it. Whoever is done early repeats its jobs, which nobody counts.
-    """
-
-    queues: tuple[tuple[tuple[int, int, int], ...], ...]  # of each environment: number, task and initial state
-
-    @staticmethod
-    def over(spec: Spec, episodes: int, *, whole: bool = True) -> Jobs:
-        """`whole` says that tasks which no environment can play are an error; else they are left out."""
-        rows = _playable(spec)
-        able = {task: [n for n, row in enumerate(rows) if task in row] for task in range(len(spec.tasks))}
-        missing = [task for task, envs in able.items() if not envs]
-        if missing and whole:
-            raise ConfigError(
-                f"no environment can play the task `{spec.tasks[missing[0]]}`; nothing was evaluated. Give its "
-                f"simulator an environment."
-            )
-        tasks = [task for task in able if task not in missing]
-        queues: list[list[tuple[int, int, int]]] = [[] for _ in rows]
-        for number in range(episodes):
-            around, task = number // len(tasks), tasks[number % len(tasks)]
-            env = min(able[task], key=lambda n: len(queues[n]))
-            queues[env].append((number, task, _stored(spec, task, around)))
-        idle = [[(episodes + n, row[0], _stored(spec, row[0], 0))] for n, row in enumerate(rows)]
-        ordered = [sorted(queue, key=lambda job: job[1]) or idle[n] for n, queue in enumerate(queues)]
-        return Jobs(tuple(map(tuple, ordered)))
-
-    def choose(self, key: tuple[int, int], group: int, count: int) -> tuple[int, int, int]:  # noqa: ARG002
-        queue = self.queues[group]
-        return queue[count % len(queue)]
-
-    def numbers(self, episodes: int) -> dict[int, int]:
-        """The number of each job by the index that a sampler gives its episode."""
-        return {
-            count * len(self.queues) + env: job[0]
-            for env, queue in enumerate(self.queues)
-            for count, job in enumerate(queue)
-            if job[0] < episodes
-        }
-
-
 def _playable(spec: Spec) -> list[tuple[int, ...]]:
     every: Iterable[tuple[int, ...]] = (tuple(range(len(spec.tasks))),) * spec.num_envs
     return list(spec.playable or every)
-
-
-def _stored(spec: Spec, task: int, around: int) -> int:
-    count = spec.initial_states[task] if spec.initial_states else 0
-    return around % count if count else -1

@@ -216,6 +216,23 @@ def test_only_the_masked_states_are_restored(env):
     assert same(seen(env), moved).tolist() == [True, False, True]
 
 
+def test_what_rests_does_not_move_until_it_is_reset(env):
+    env.step(actions(env, chunk=3))
+    before = seen(env)
+    env.rest(MIDDLE)
+    step = env.step(actions(env, seed=1))
+    assert step.valid.any(dim=1).tolist() == [True, False, True]
+    assert not (step.valid | step.terminated | step.success)[1].any()
+    assert step.reward[1].abs().sum() == 0
+    assert same(seen(env), before).tolist() == [False, True, False]
+    begun(env, mask=MIDDLE)
+    again = env.step(actions(env, chunk=3))
+    begun(env)
+    alone = env.step(actions(env, chunk=3))
+    assert again.valid[1, 0]
+    assert torch.equal(again.reward[1], alone.reward[1])
+
+
 @pytest.fixture(scope="module", params=ENDINGS)
 def ending(request):
     """An environment, and the chunk that drives it towards its end from where it is."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from embodied.noise import Noise
+from embodied.noise import EnvNoise
 from embodied.types import Array, Spec
 from policies.mlp import MLPRecipe
 from policies.vision import VisionRecipe
@@ -57,7 +57,7 @@ def observed(seed=0):
 
 
 def noise(seed=0):
-    return Noise(seed, total=1)
+    return EnvNoise(seed, total=1)
 
 
 def test_a_decision_has_the_shapes_of_its_recipe(policy, recipe):

@@ -43,7 +43,7 @@ def start(*words):
 def rows(folder):
     """The logged metrics without clocks."""
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    clocks = ("seconds/", "wall_s", "updates_per_s")
+    clocks = ("seconds/", "wall_s", "cpu_s", "device_s", "updates_per_s")
     return [{key: value for key, value in row.items() if not key.startswith(clocks)} for row in found]
 
 

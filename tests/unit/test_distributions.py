@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from embodied.noise import Noise
+from embodied.noise import EnvNoise
 from policies.parts.distributions import (
     gaussian_entropy,
     gaussian_log_prob,
@@ -44,11 +44,11 @@ def test_the_density_at_the_mean_of_a_unit_gaussian_is_minus_half_log_tau():
 
 def test_samples_depend_on_the_generator_alone():
     mean, log_std = torch.zeros(4, 2), torch.zeros(2)
-    first, second = (sample_gaussian(mean, log_std, Noise(7, total=4)) for _ in range(2))
+    first, second = (sample_gaussian(mean, log_std, EnvNoise(7, total=4)) for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_samples_have_the_asked_spread():
-    drawn = sample_gaussian(torch.full((20_000, 1), 3.0), torch.tensor([0.5]).log(), Noise(0, total=1))
+    drawn = sample_gaussian(torch.full((20_000, 1), 3.0), torch.tensor([0.5]).log(), EnvNoise(0, total=1))
     assert drawn.mean().item() == pytest.approx(3.0, abs=0.02)
     assert drawn.std().item() == pytest.approx(0.5, abs=0.02)

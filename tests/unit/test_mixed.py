@@ -8,7 +8,8 @@ import torch
 from embodied.algorithms.ppo import PPO
 from embodied.config import recipe
 from embodied.errors import ConfigError
-from embodied.evaluate import evaluate, load_evaluation
+from embodied.evaluate import load_evaluation
+from embodied.evaluation.run import evaluate
 from embodied.launch import run
 from embodied.learner import checkpoint as checkpoints
 from embodied.train import Training, collector_recipe
@@ -105,7 +106,8 @@ def test_tasks_of_a_part_with_several_are_shifted():
 
 def test_stored_initial_states_and_limits_are_those_of_the_parts():
     whole = merged([spec(tasks=("a", "b"), initial_states=(3, 4), max_steps=5), spec(max_steps=9, robot="Panda")])
-    assert (whole.tasks, whole.initial_states, whole.max_steps, whole.robot) == (("a", "b", ""), (3, 4, 0), (5, 5, 9), "")
+    assert (whole.tasks, whole.initial_states, whole.max_steps) == (("a", "b", ""), (3, 4, 0), (5, 5, 9))
+    assert whole.robot == ""
     assert merged([spec(robot="Panda"), spec(robot="Panda", max_steps=3)]).max_steps == (None, 3)
     assert merged([spec(max_steps=3), spec(tasks=("a", "b"), max_steps=3)]).max_steps == 3
     assert merged([spec(robot="Panda"), spec(robot="Panda")]).robot == "Panda"
@@ -161,8 +163,7 @@ def test_two_simulators_train_and_are_evaluated_and_filmed_in_one_run(tmp_path):
     near, far = ReachRecipe(num_envs=2, max_steps=6), ReachRecipe(num_envs=3, tolerance=0.5, max_steps=9)
     folder = tmp_path / "run"
     assert run(training(MixedRecipe(parts=(near, far)), total_steps=160, film=3), folder, None) == 0
-    e, policy = load_evaluation(checkpoints.latest(folder), ["episodes=6", "film=0"])
-    result = evaluate(e, policy)
-    assert sorted(episode.task for episode in result.episodes) == [0, 0, 0, 1, 1, 1]
-    assert result.tasks == ("reach the goal", "reach the goal")
+    result = evaluate(*load_evaluation(checkpoints.latest(folder), ["episodes=6", "film=0"]))
+    assert sorted(episode.task for episode in result.whole) == [0, 0, 0, 1, 1, 1]
+    assert result.parts[0].spec.tasks == ("reach the goal", "reach the goal")
     assert (folder / "video.mp4").stat().st_size > 1000

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embodied.errors import ConfigError
-from embodied.sampler.starts import Draw, Jobs, Starts
+from embodied.sampler.starts import Draw, Starts
 from tests.made import vectors
 
 FIVE = replace(vectors(num_envs=4), tasks=("reach", "push", "pick", "stack", "open"))
@@ -116,43 +116,3 @@ def test_environments_without_any_task_of_weight_are_refused():
     spec = replace(FIVE, playable=((0,), (0,), (0,), (1,)))
     with pytest.raises(ConfigError, match=r"play none but \['push'\].*no share"):
         Draw.over(spec, shares=np.array([1.0, 0, 1, 1, 1]))
-
-
-def test_an_evaluation_plays_every_task_and_stored_state_equally_often():
-    spec = replace(FIVE, initial_states=(3, 3, 3, 3, 3))
-    plan = Jobs.over(spec, 30)
-    played = sorted(job for queue in plan.queues for job in queue)
-    assert [number for number, _, _ in played] == list(range(30))
-    assert Counter((task, state) for _, task, state in played) == {(t, s): 2 for t in range(5) for s in range(3)}
-
-
-def test_the_jobs_of_an_evaluation_do_not_depend_on_the_number_of_environments():
-    def jobs(num_envs):
-        return {job for queue in Jobs.over(replace(FIVE, num_envs=num_envs), 23).queues for job in queue}
-
-    assert jobs(4) == jobs(1) == jobs(7)
-
-
-def test_in_an_evaluation_an_environment_does_the_jobs_of_a_task_in_a_row():
-    for queue in Jobs.over(replace(FIVE, num_envs=3), 60).queues:
-        played = [task for _, task, _ in queue]
-        assert played == sorted(played)
-
-
-def test_jobs_go_to_environments_that_can_play_them():
-    spec = replace(FIVE, playable=((0, 1, 2, 3), (0, 1, 2, 3), (0, 1, 2, 3), (4,)))
-    plan = Jobs.over(spec, 20)
-    assert [{task for _, task, _ in queue} for queue in plan.queues] == [{0, 1, 2, 3}] * 3 + [{4}]
-    assert [len(queue) for queue in plan.queues] == [6, 5, 5, 4]
-    with pytest.raises(ConfigError, match="no environment can play the task `open`"):
-        Jobs.over(replace(spec, playable=((0, 1, 2, 3),) * 4), 20)
-    film = Jobs.over(replace(spec, playable=((0, 1),) * 2 + ((3,),) * 2), 4, whole=False)
-    assert [[task for _, task, _ in queue] for queue in film.queues] == [[0, 0], [1], [3], [3]]
-
-
-def test_the_numbers_of_jobs_are_found_by_the_index_of_their_episode():
-    plan = Jobs.over(replace(FIVE, num_envs=6), 4)  # two environments have nothing to do
-    assert plan.numbers(4) == {0: 0, 1: 1, 2: 2, 3: 3}
-    starts = Starts(seed=0, role="evaluate", plan=plan)
-    assert len({row[2] for row in starts(list(range(6)), [0] * 6, 6)}) == 6
-    assert starts([0], [0], 6) == starts([0], [1], 6)  # done early: the same again

@@ -12,9 +12,10 @@ from embodied.algorithms.ppo import PPO
 from embodied.compose import compose_recipe
 from embodied.config import Count, Natural, from_dict, recipe, to_dict
 from embodied.errors import ConfigError
-from embodied.evaluate import EvaluationRecipe, evaluate, save_result
+from embodied.evaluation.protocol import EvaluationRecipe
+from embodied.evaluation.run import evaluate
+from embodied.evaluation.summary import summary_of
 from embodied.learner.checkpoint import Checkpoint
-from embodied.learner.learner import seeded_policy
 from embodied.metrics.curve import success_curve
 from embodied.metrics.success import Recent
 from embodied.sampler.tasks import Curriculum, Filter, Hard, Uniform, Variance
@@ -24,6 +25,7 @@ from embodied.types import Array, Episode, Spec
 from policies.mlp import MLPRecipe
 from simulators.subprocess_env import split
 from simulators.vector import Vector
+from tests.evaluated import trained
 from tests.made import vectors
 
 LEVELS = (1.0, 0.5, 0.0)  # success of each task
@@ -233,15 +235,15 @@ def test_the_labels_of_a_trajectory_say_what_was_played():
     loop.close()
 
 
-def test_an_evaluation_plays_all_tasks_alike_and_tells_of_each(tmp_path):
+def test_an_evaluation_plays_all_tasks_alike_and_tells_of_each():
     simulator = SkillsRecipe(num_envs=5)
     e = EvaluationRecipe(simulator=simulator, policy=MLPRecipe(hidden=(8,)), checkpoint="", episodes=42, seeds=(0, 1))
-    result = evaluate(e, seeded_policy(e.policy, simulator.build().spec, 0))
-    assert {task: len(rows) for task, rows in result.by_task().items()} == {0: 28, 1: 28, 2: 28}
-    assert sorted(x.initial_state for x in result.by_task()[1]) == [i // 4 for i in range(28)]
-    assert [x.index for x in result.by_seed[0]] == list(range(42))
-    save_result(tmp_path, e, result)
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    result = evaluate(e, trained(e.policy, simulator.build().spec))
+    (part,) = result.parts
+    assert {task: len(rows) for task, rows in part.by_task().items()} == {0: 28, 1: 28, 2: 28}
+    assert sorted(x.initial_state for x in part.by_task()[1]) == [i // 4 for i in range(28)]
+    assert [x.index for x in part.by_seed()[0]] == list(range(42))
+    summary = json.loads(json.dumps(summary_of(e, result)))
     first, second, third = summary["tasks"]
     assert (first["task"], first["success_once"]["successes"]) == ("Reach the goal.", 28)
     assert first["success_once"]["interval_95"] == pytest.approx([0.879, 1.0], abs=1e-3)

@@ -1,0 +1,5 @@
+USAGE = ""
+
+
+def main(argv: list[str]) -> int:
+    return 0

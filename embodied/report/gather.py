@@ -1,0 +1,189 @@
+"""What a report is made from: groups with their scores, histories of their runs, and what could not be used and why.
+
+A report shows what is there: a run that is damaged, not evaluated or only for tuning is left out by name, and the rest
+is still reported. What would make every number of the page wrong is refused, as `embodied compare` refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from embodied.comparing.folders import find_runs, group_runs, learned_settings, read_run
+from embodied.comparing.scores import Group, Run, named, read_groups
+from embodied.errors import ConfigError
+from embodied.report.history import History, read_history
+from embodied.report.style import short_names
+
+LOOSE = "runs"  # what single folders of runs that have no score yet are called
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    groups: tuple[Group, ...]  # with scores of test runs
+    histories: Mapping[str, tuple[History, ...]]  # by group; also of runs and groups that have no score yet
+    left_out: tuple[str, ...]  # sentences
+    tuning: tuple[str, ...] = ()  # sentences
+    metric: str = "success_once"
+    common: str = ""  # what the names of all groups began with
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.histories)
+
+    @property
+    def runs(self) -> list[History]:
+        return [row for rows in self.histories.values() for row in rows]
+
+
+@dataclass(slots=True, eq=False)
+class Pile:
+    """Run folders that belong together by name, sorted by what can be done with them."""
+
+    name: str | None
+    histories: dict[Path, History] = field(default_factory=dict[Path, History])
+    settings: dict[Path, str] = field(default_factory=dict[Path, str])
+    scored: list[Path] = field(default_factory=list[Path])
+
+
+@dataclass(slots=True)
+class Sorting:
+    """Folders as they are looked at, one after the other."""
+
+    metric: str
+    only_tuning: bool  # whether to keep tuning runs, and nothing of them is claimed
+    left_out: list[str] = field(default_factory=list[str])
+    tuning: list[str] = field(default_factory=list[str])
+
+    def look(self, pile: Pile, folder: Path) -> None:
+        try:
+            settings = learned_settings(folder)
+            history = read_history(folder)
+        except ConfigError as error:
+            self.left_out.append(f"{folder} is damaged: {error}")
+            return
+        if history.config.get("purpose") == "tuning":
+            self.tuning.append(f"{folder} (seed {history.seed})")
+            if not self.only_tuning:
+                return
+        pile.histories[folder] = history
+        pile.settings[folder] = json.dumps(settings, sort_keys=True, default=str)
+        if history.config.get("purpose") != "tuning" and self._has_score(folder, history):
+            pile.scored.append(folder)
+
+    def _has_score(self, folder: Path, history: History) -> bool:
+        if history.state == "running":
+            self.left_out.append(f"{folder} is still {history.standing}: it has a curve here, and no score yet.")
+            return False
+        try:
+            found = read_run(folder, metric=self.metric)
+        except ConfigError as error:
+            self.left_out.append(f"The score of {folder} is damaged: {error}")
+            return False
+        if isinstance(found, Run):
+            return True
+        self.left_out.append(f"{folder} ({history.standing}) has a curve here, and no score: {found}")
+        return False
+
+
+def gather(words: Sequence[str], *, metric: str = "success_once") -> Material:
+    """Tuning runs are kept only where there is nothing else, and then have no score."""
+    found = _gather(words, metric, only_tuning=False)
+    if not found.groups and not found.histories and found.tuning:
+        found = _gather(words, metric, only_tuning=True)
+    if not found.groups and not found.histories:
+        raise ConfigError(
+            f"nothing of what was named can be reported: {' '.join(found.left_out) or 'no run was found.'} Nothing was "
+            f"written."
+        )
+    return found
+
+
+def _gather(words: Sequence[str], metric: str, *, only_tuning: bool) -> Material:
+    sorting = Sorting(metric, only_tuning)
+    loose = Pile(None)
+    found: list[Pile | list[Group]] = []  # in the order of the words
+    for word in words:
+        name, path = named(word)
+        if path.is_file():
+            tables = [_without_tuning(group, sorting.tuning) for group in read_groups([word], metric=metric)]
+            found.append([group for group in tables if group.runs])
+            continue
+        folders = _candidates(path)
+        pile = loose if name is None and folders == [path] else Pile(name or path.resolve().name)
+        if pile not in found:
+            found.append(pile)
+        for folder in folders:
+            sorting.look(pile, folder)
+    groups: list[Group] = []
+    histories: dict[str, tuple[History, ...]] = {}
+    for each in found:
+        if isinstance(each, list):
+            groups += each
+            _join(histories, {group.name: () for group in each})
+            continue
+        scored = group_runs(each.scored, each.name, metric=metric) if each.scored else []
+        groups += scored
+        _join(histories, _assigned(each, scored))
+    order = list(histories)
+    common, short = short_names(order)
+    called = dict(zip(order, short, strict=True))
+    notes = [note for group in groups for note in group.notes]
+    return Material(
+        groups=tuple(replace(group, name=called[group.name]) for group in groups),
+        histories={called[name]: rows for name, rows in histories.items()},
+        left_out=tuple(dict.fromkeys([*sorting.left_out, *notes])),
+        tuning=tuple(sorting.tuning),
+        metric=metric,
+        common=common,
+    )
+
+
+def _candidates(path: Path) -> list[Path]:
+    """Run folders at or below `path`, also those whose config cannot be read."""
+    found: list[Path] = []
+    for folder, below, files in os.walk(path):
+        if "config.yaml" in files and ("metrics.jsonl" in files or "facts.json" in files):
+            found.append(Path(folder))
+            below.clear()
+        below[:] = sorted(name for name in below if not name.startswith("."))
+    return found or find_runs(path)
+
+
+def _assigned(pile: Pile, groups: Sequence[Group]) -> dict[str, tuple[History, ...]]:
+    """Each run by the group whose settings it has; those without one by groups of their own."""
+    names: dict[str, str] = {}
+    for group in groups:
+        names |= {pile.settings[run.folder]: group.name for run in group.runs if run.folder in pile.settings}
+    found: dict[str, list[History]] = {group.name: [] for group in groups}
+    for folder, history in sorted(pile.histories.items(), key=lambda item: item[1].seed):
+        settings = pile.settings[folder]
+        if settings not in names:
+            names[settings] = _free(pile.name or LOOSE, found)
+        found.setdefault(names[settings], []).append(history)
+    return {name: tuple(rows) for name, rows in found.items()}
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    return next(
+        found for number in range(1, len(taken) + 2)
+        if (found := name if number == 1 else f"{name} #{number}") not in taken
+    )  # fmt: skip
+
+
+def _without_tuning(group: Group, tuning: list[str]) -> Group:
+    kept = tuple(run for run in group.runs if run.purpose == "test")
+    tuning += [f"{group.name}, seed {run.seed}" for run in group.runs if run.purpose != "test"]
+    return Group(group.name, kept, group.metric, group.notes)
+
+
+def _join(histories: dict[str, tuple[History, ...]], more: Mapping[str, tuple[History, ...]]) -> None:
+    if twice := sorted(histories.keys() & more.keys()):
+        raise ConfigError(
+            f"two groups are called {twice[0]}; nothing was written. Give each a name of its own: NAME=PATH."
+        )
+    histories |= more
