@@ -13,6 +13,7 @@ from embodied.errors import ConfigError, EmbodiedError
 COMMANDS = {  # name -> module with main(argv), what it does
     "train": ("embodied.launch", "train a policy in a simulator, from a config"),
     "evaluate": ("embodied.evaluate", "run a trained policy and say how often it succeeds"),
+    "compare": ("embodied.comparing.command", "say which of several groups of runs is better, and how surely"),
     "report": ("embodied.report.command", "one page of runs: curves, scores, comparisons, videos, costs"),
     "collect": ("embodied.collect", "make demonstrations with a simulator's planners or scripted experts"),
     "data": ("embodied.data_command", "look into demonstrations, check them, convert and merge them"),
@@ -23,6 +24,7 @@ COMMANDS = {  # name -> module with main(argv), what it does
 KEPT = {  # what a command that was stopped leaves behind; of the others, nothing counts until they are done
     "train": "; checkpoints that were written are kept",
     "collect": "; whole episodes are kept",
+    "compare": "; runs that are done are kept",
 }
 
 

@@ -69,7 +69,8 @@ def add_session(folder: Path, done: int) -> list[str]:
     earlier = facts.setdefault("continued", [])
     now_on = {"from": done} | session() | _attached(folder, number=len(earlier) + 2)
     _write(folder / "facts.json", facts | {"continued": [*earlier, now_on]})
-    return [name for name in ("code", "packages", "machine") if name in facts and facts[name] != now_on[name]]
+    seen = [x | {"code": x.get("code", {}).get("sources")} for x in (facts, now_on)]  # a commit may leave it as it was
+    return [name for name in ("code", "packages", "machine") if seen[0].get(name) not in (None, seen[1][name])]
 
 
 @dataclass(slots=True)

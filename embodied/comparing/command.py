@@ -1,4 +1,4 @@
-"""`embodied compare`: which group of training runs is better, by how much, how surely, and how many seeds would tell."""
+"""`embodied compare`: which group of runs is better, by how much, how surely, and how many more seeds would tell."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ embodied compare runs/ppo runs/sac
 embodied compare ours=runs/ppo theirs=scores.csv tasks=shared plots=/tmp/pictures
 """
 
+SEQUENTIAL = "--sequential"
 KEYS = ("metric", "tasks", "at", "level", "json", "plots")
 
 
@@ -44,13 +45,14 @@ class Settings:
 
 
 def main(argv: list[str]) -> int:
-    from embodied.comparing import sequential_command
+    helps = not argv or argv[0] in ("-h", "--help")
+    if helps or SEQUENTIAL in argv:
+        from embodied.comparing import sequential_command  # which trains, and so imports torch
 
-    if not argv or argv[0] in ("-h", "--help"):
+        if not helps:
+            return sequential_command.main([word for word in argv if word != SEQUENTIAL])
         print(USAGE + sequential_command.USAGE)
         return 0
-    if "--sequential" in argv:
-        return sequential_command.main([word for word in argv if word != "--sequential"])
     s = parse(argv)
     groups = read_groups(s.paths, metric=s.metric)
     found = compare(groups, tasks=s.tasks, level=s.level)
@@ -74,8 +76,8 @@ def parse(argv: list[str]) -> Settings:
         _check_path(word)
     if told.get("at", "final") != "final":
         raise ConfigError(
-            f"at={told['at']} was asked for; nothing was compared. Runs are compared at their last checkpoint: the best of "
-            f"several looks better than it is, by more the more often it was evaluated."
+            f"at={told['at']} was asked for; nothing was compared. Runs are compared at their last checkpoint: "
+            f"the best of several looks better than it is, by more the more often it was evaluated."
         )
     for key, choices in (("metric", METRICS), ("tasks", get_args(Tasks))):
         if told.get(key, choices[0]) not in choices:

@@ -24,7 +24,7 @@ HOUSEKEEPING = frozenset(
     ("seed", "purpose", "run_dir", "wandb", "film", "evaluate", "checkpoint_every", "keep_checkpoints", "micro_batch",
      "device", "processes")
 )  # fmt: skip
-CONDITIONS = ("simulator", "actions", "max_steps", "protocol")  # of an evaluation: what its scores depend on
+CONDITIONS = ("simulator", "conditions", "actions", "max_steps")  # of an evaluation: what its scores depend on
 UNLIKE = frozenset(("num_envs", "processes", "film", "keep", "assets"))  # parts of a simulator that change no episode
 MOST_KEYS = 3  # in the name of a group
 
@@ -117,6 +117,12 @@ def _notes(name: str, runs: list[Run], left_out: dict[Path, str]) -> list[str]:
         f"{name}: {folder} was left out: {reason} Conclusions hold only if that has nothing to do with its score."
         for folder, reason in left_out.items()
     ]
+    lost = {run.seed: run.lost for run in runs if run.lost}
+    if lost:
+        notes.append(
+            f"{name}: {sum(lost.values())} episodes of seeds {listed(lost)} were lost with their process and count in "
+            f"no score."
+        )
     codes = sorted({run.code for run in runs if run.code})
     if len(codes) > 1:
         notes.append(f"{name}: its runs were trained with different versions of the code ({listed(codes)}).")
@@ -126,7 +132,7 @@ def _notes(name: str, runs: list[Run], left_out: dict[Path, str]) -> list[str]:
 def read_run(folder: Path, *, metric: str) -> Run | str:
     """The run by its final evaluation; a sentence where there is none that counts."""
     final, config = folder / FINAL, _yaml(folder / "config.yaml")
-    tables = sorted(final.glob("episodes-seed*.csv"))
+    tables = sorted(final.glob("episodes-*seed*.csv"))
     if not (final / "summary.json").is_file() or not tables:  # the summary is written when all episodes are there
         return (
             f"it was not evaluated to the end; finish it with `embodied train resume={folder}`, or evaluate its last "
@@ -136,14 +142,15 @@ def read_run(folder: Path, *, metric: str) -> Run | str:
     evaluated, newest = _evaluated(summary), _newest(folder)
     if evaluated and newest and evaluated != newest:
         return (
-            f"its final evaluation is of checkpoint {evaluated}, but it went on to {newest}; repeat it with `embodied "
-            f"evaluate {folder} out={final}`."
+            f"its final evaluation is of checkpoint {evaluated}, but it went on to {newest}; remove {final}, then "
+            f"`embodied evaluate {folder} out={final}`."
         )
-    names = _task_names(folder, summary)
-    outcomes = tuple(outcome for table in tables for outcome in _outcomes(table, names))
+    names = {table: _task_names(folder, summary, _condition(table)) for table in tables}
+    outcomes = tuple(outcome for table in tables for outcome in _outcomes(table, names[table]))
     if not outcomes:
         return "all episodes of its final evaluation were lost."
-    tasks = sorted({outcome.task for outcome in outcomes}, key=list(names.values()).index)
+    order = [task for own in names.values() for task in own.values()]
+    tasks = sorted({outcome.task for outcome in outcomes}, key=order.index)
     by_task = {task: [outcome.score(metric) for outcome in outcomes if outcome.task == task] for task in tasks}
     hits = RATES[0] if metric not in RATES else metric
     return Run(
@@ -157,6 +164,7 @@ def read_run(folder: Path, *, metric: str) -> Run | str:
         },
         config=flat(config),
         conditions=_conditions(summary),
+        lost=int(summary.get("lost_episodes", 0)),
         code=_json(folder / "facts.json").get("git") if (folder / "facts.json").is_file() else None,
     )
 
@@ -197,17 +205,23 @@ def _flag(text: str) -> bool:
     return text == "True"
 
 
-def _task_names(folder: Path, summary: Mapping[str, Any]) -> dict[int, str]:
-    """The text of each task by its index; tasks with the same text are numbered."""
-    texts = {int(row["index"]): str(row["task"]) for row in summary.get("tasks", [])}
+def _condition(table: Path) -> str:
+    """episodes-CONDITION-seed0.csv; empty for the only one, which has no name."""
+    return table.stem.removeprefix("episodes-").rpartition("seed")[0].rstrip("-")
+
+
+def _task_names(folder: Path, summary: Mapping[str, Any], condition: str) -> dict[int, str]:
+    """The text of each task by its index, with the condition it was played under; equal texts are numbered."""
+    told = summary.get("conditions", {}).get(condition, {}) if condition else summary
+    texts = {int(row["index"]): str(row["task"]) for row in told.get("tasks", [])}
     if not texts:
         states = sorted((folder / "checkpoints").glob("*/facts.json"))
-        tasks = _json(states[-1])["spec"]["tasks"] if states else [summary.get("task", "")]
-        texts = dict(enumerate(map(str, tasks)))
+        texts = dict(enumerate(map(str, _json(states[-1])["spec"]["tasks"]))) if states else {0: ""}
     number = Counter(texts.values())
     simulator = flat(_yaml(folder / "config.yaml")).get("simulator", "task").removesuffix("Recipe")
+    under = f" ({condition})" if condition else ""
     return {
-        index: (f"{text} #{index}" if number[text] > 1 else text) if text else f"{simulator} {index}".removesuffix(" 0")
+        index: (f"{text or simulator} #{index}" if number[text] > 1 else text or simulator) + under
         for index, text in texts.items()
     }
 

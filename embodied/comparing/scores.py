@@ -31,16 +31,18 @@ def read_groups(words: Sequence[str | Path], *, metric: str = "success_once") ->
         raise ConfigError(f"metric={metric} was asked for; nothing was read. There is {', '.join(METRICS)}.")
     groups: list[Group] = []
     loose: list[Path] = []
+    place = 0  # of the groups of loose runs: where the first of them was named
     for name, path in map(named, words):
         if path.is_file():
             groups += _renamed(read_table(path, metric=metric), name, path)
             continue
         folders = find_runs(path)
         if name is None and folders == [path]:
+            place = place if loose else len(groups)
             loose.append(path)
         else:
             groups += group_runs(folders, name or path.resolve().name, metric=metric)
-    groups += group_runs(loose, None, metric=metric)
+    groups[place:place] = group_runs(loose, None, metric=metric)
     return _distinct(groups)
 
 

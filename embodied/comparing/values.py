@@ -57,6 +57,7 @@ class Run:
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])  # successes, episodes
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the training, dotted keys; none for a table
     conditions: Mapping[str, Any] = field(default_factory=dict[str, Any])  # of the evaluation, dotted keys
+    lost: int = 0  # episodes of the evaluation whose process died
     code: str | None = None  # version it was trained with, as `git describe` says it
 
     @property

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import sys
+from collections import Counter
 from typing import Any
 
 from embodied.comparing.checkpoints import Checkpoints
@@ -32,11 +33,11 @@ def best(c: Comparison) -> str | None:
     """Who is better than every other group, where there are more than two."""
     if len(c.summaries) < 3:
         return None
-    for summary in c.summaries:
-        beaten = {turned(claim, summary.name).second for claim in c.claims
-                  if summary.name in (claim.first, claim.second) and turned(claim, summary.name).verdict == "better"}  # fmt: skip
-        if len(beaten) == len(c.summaries) - 1:
-            return f"{summary.name} is better than all others."
+    wins = Counter(turned(claim, claim.first if claim.verdict == "better" else claim.second).first
+                   for claim in c.claims if claim.verdict != "open")  # fmt: skip
+    for name, number_of in wins.items():
+        if number_of == len(c.summaries) - 1:
+            return f"{name} is better than all others."
     return "No group is shown to be better than all others."
 
 
@@ -78,9 +79,9 @@ def claim_sentence(claim: Claim, metric: str, level: float) -> str:
 def single_sentence(s: Single, metric: str) -> str:
     where = "above all" if s.score > s.highest else "below all" if s.score < s.lowest else "among"
     return (
-        f"{s.first} has one seed, so nothing can be claimed of it against {s.second}: its {number(s.score, metric)} lies "
-        f"{where} the {s.runs} runs of {s.second} ({number(s.lowest, metric)} to {number(s.highest, metric)}). Train more "
-        f"seeds of {s.first}."
+        f"{s.first} has one seed, so nothing can be claimed of it against {s.second}: its {number(s.score, metric)} "
+        f"lies {where} the {s.runs} runs of {s.second} ({number(s.lowest, metric)} to {number(s.highest, metric)}). "
+        f"Train more seeds of {s.first}."
     )
 
 
@@ -128,30 +129,23 @@ def print_comparison(c: Comparison) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    over = f"{len(c.tasks)} tasks" if len(c.tasks) > 1 else c.tasks[0]
+    over = f"{len(c.tasks)} tasks" if len(c.tasks) != 1 else c.tasks[0]
     table = Table(title=f"{c.metric} of the last checkpoint on {over}, over training seeds")
     gap = ["optimality gap"] * (c.metric in RATES)
     for column in ("group", "seeds", "episodes", "mean", "IQM [95 %]", "median", *gap):
         table.add_column(column, justify="left" if column == "group" else "right", no_wrap=column != "group")
     for row in c.summaries:
         table.add_row(*map(escape, _cells(row, c.metric)))
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
     for sentence in [*filter(None, [best(c)]), *verdicts(c)]:
-        console.print(escape(sentence), highlight=False)
+        print(sentence)
     for note in [*c.notes, *[LOOKING] * any(claim.needed for claim in c.claims)]:
-        console.print(escape(f"- {note}"), highlight=False)
+        print(f"- {note}")
 
 
 def _cells(s: Summary, metric: str) -> list[str]:
     scale = 100 if metric in RATES else 1
-    episodes = (
-        "-"
-        if s.episodes is None
-        else str(s.episodes[0])
-        if len(set(s.episodes)) == 1
-        else "{} to {}".format(*s.episodes)
-    )
+    episodes = "-" if s.episodes is None else " to ".join(map(str, sorted(set(s.episodes))))
     interval = "" if s.interval is None else f" [{scale * s.interval.low:.3g}, {scale * s.interval.high:.3g}]"
     cells = [s.name, f"{len(s.seeds)} ({listed(s.seeds, 5)})", episodes, number(s.mean, metric)]
     cells += [f"{scale * s.iqm:.3g}{interval}", number(s.median, metric)]

@@ -65,10 +65,11 @@ def lost_names(part: Part) -> list[str]:
 
 
 def print_result(result: Result, width: float | None = None) -> None:
+    first, several = result.parts[0], len(result.parts) > 1
     _print(
         "evaluation (rates with 95 % Wilson intervals; first: simulated time of the first success)",
-        "condition" if len(result.parts) > 1 else "seed",
-        {part.name: (part.whole, part) for part in result.parts} if len(result.parts) > 1 else _seeds(result.parts[0]),
+        "condition" if several else "seed",
+        {part.name: (part.whole, part) for part in result.parts} if several else _seeds(first),
     )
     for part in result.parts:
         names, by_task = task_names(part.spec.tasks), part.by_task()

@@ -25,7 +25,7 @@ def assemble(material: Material, settings: ReportRecipe) -> Page:
     comparison = compared(material.groups, look)
     sections = (
         learning(material.histories, look, settings.curve),
-        results(material.groups, look),
+        results(material.groups, look, material.histories),
         comparison.section,
         videos(material.histories, settings.videos),
         costs(material.histories, look),
@@ -46,7 +46,9 @@ def assemble(material: Material, settings: ReportRecipe) -> Page:
 
 def _title(material: Material) -> str:
     names = material.names
-    text = f"{names[0]} against {names[1]}" if len(names) == 2 else listed(names, MOST_NAMES)
+    if len(names) > MOST_NAMES:
+        return f"{material.common or 'Report'}: {len(names)} groups"
+    text = f"{names[0]} against {names[1]}" if len(names) == 2 else listed(names)
     return f"{material.common}: {text}" if material.common else text
 
 

@@ -106,7 +106,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 def wrapped(name: str, width: int = 18, lines: int = 2) -> str:
     """In lines that fit a margin, broken after spaces and signs; of what is too long the middle is left out."""
-    room = width * lines - width // 3
+    room = width * lines - (width // 3 if lines > 1 else 0)
     text = name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2 - 1) :]}"
     rows = [""]
     for part in re.findall(rf"[^ =,/_-]{{1,{width - 1}}}[ =,/_-]?|[ =,/_-]", text):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embodied.comparing.folders import find_runs, group_runs, learned_settings, read_run
-from embodied.comparing.scores import Group, Run, named, read_groups
+from embodied.comparing.scores import Group, Run, listed, named, read_groups
 from embodied.errors import ConfigError
 from embodied.report.history import History, read_history
 from embodied.report.style import short_names
@@ -58,6 +58,7 @@ class Sorting:
     only_tuning: bool  # whether to keep tuning runs, and nothing of them is claimed
     left_out: list[str] = field(default_factory=list[str])
     tuning: list[str] = field(default_factory=list[str])
+    tuned: set[int] = field(default_factory=set[int])  # seeds
 
     def look(self, pile: Pile, folder: Path) -> None:
         try:
@@ -68,12 +69,29 @@ class Sorting:
             return
         if history.config.get("purpose") == "tuning":
             self.tuning.append(f"{folder} (seed {history.seed})")
+            self.tuned.add(history.seed)
             if not self.only_tuning:
                 return
         pile.histories[folder] = history
         pile.settings[folder] = json.dumps(settings, sort_keys=True, default=str)
         if history.config.get("purpose") != "tuning" and self._has_score(folder, history):
             pile.scored.append(folder)
+
+    def of_table(self, group: Group) -> Group:
+        """Without its tuning runs."""
+        tuning = [run.seed for run in group.runs if run.purpose == "tuning"]
+        self.tuning += [f"{group.name}, seed {seed}" for seed in tuning]
+        self.tuned |= {*tuning}
+        return replace(group, runs=tuple(run for run in group.runs if run.purpose != "tuning"))
+
+    def untuned(self, group: Group) -> Group:
+        """Without runs of seeds that settings were chosen by elsewhere, as `embodied compare` does it."""
+        known = [run.seed for run in group.runs if run.seed in self.tuned]
+        self.tuning += [f"{group.name}, seed {seed}: a test run, but the seed was used for tuning" for seed in known]
+        return replace(group, runs=tuple(run for run in group.runs if run.seed not in self.tuned))
+
+    def shown(self, rows: Sequence[History]) -> tuple[History, ...]:
+        return tuple(row for row in rows if self.only_tuning or row.seed not in self.tuned)
 
     def _has_score(self, folder: Path, history: History) -> bool:
         if history.state == "running":
@@ -96,10 +114,9 @@ def gather(words: Sequence[str], *, metric: str = "success_once") -> Material:
     if not found.groups and not found.histories and found.tuning:
         found = _gather(words, metric, only_tuning=True)
     if not found.groups and not found.histories:
-        raise ConfigError(
-            f"nothing of what was named can be reported: {' '.join(found.left_out) or 'no run was found.'} Nothing was "
-            f"written."
-        )
+        only = f"Only tuning runs: {listed(found.tuning)}." if found.tuning else ""
+        why = " ".join([*found.left_out, only]).strip() or "No run was found."
+        raise ConfigError(f"nothing of what was named can be reported; nothing was written. {why}")
     return found
 
 
@@ -110,8 +127,7 @@ def _gather(words: Sequence[str], metric: str, *, only_tuning: bool) -> Material
     for word in words:
         name, path = named(word)
         if path.is_file():
-            tables = [_without_tuning(group, sorting.tuning) for group in read_groups([word], metric=metric)]
-            found.append([group for group in tables if group.runs])
+            found.append([sorting.of_table(group) for group in read_groups([word], metric=metric)])
             continue
         folders = _candidates(path)
         pile = loose if name is None and folders == [path] else Pile(name or path.resolve().name)
@@ -123,12 +139,14 @@ def _gather(words: Sequence[str], metric: str, *, only_tuning: bool) -> Material
     histories: dict[str, tuple[History, ...]] = {}
     for each in found:
         if isinstance(each, list):
-            groups += each
-            _join(histories, {group.name: () for group in each})
-            continue
-        scored = group_runs(each.scored, each.name, metric=metric) if each.scored else []
-        groups += scored
-        _join(histories, _assigned(each, scored))
+            scored, own = each, {group.name: () for group in each}
+        else:
+            scored = group_runs(each.scored, each.name, metric=metric) if each.scored else []
+            own = _assigned(each, scored)
+        left = [group for group in map(sorting.untuned, scored) if group.runs]
+        gone = {group.name for group in scored} - {group.name for group in left}
+        groups += left
+        _join(histories, {name: sorting.shown(rows) for name, rows in own.items() if name not in gone})
     order = list(histories)
     common, short = short_names(order)
     called = dict(zip(order, short, strict=True))
@@ -173,12 +191,6 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
         found for number in range(1, len(taken) + 2)
         if (found := name if number == 1 else f"{name} #{number}") not in taken
     )  # fmt: skip
-
-
-def _without_tuning(group: Group, tuning: list[str]) -> Group:
-    kept = tuple(run for run in group.runs if run.purpose == "test")
-    tuning += [f"{group.name}, seed {run.seed}" for run in group.runs if run.purpose != "test"]
-    return Group(group.name, kept, group.metric, group.notes)
 
 
 def _join(histories: dict[str, tuple[History, ...]], more: Mapping[str, tuple[History, ...]]) -> None:

@@ -13,6 +13,7 @@ from embodied.metrics.intervals import Interval
 from embodied.report.blocks import Block, Cell, Name, Picture, Pictures, Section, Table, seeds_of, table, words
 from embodied.report.canvas import FAINT, canvas, picture, wrapped
 from embodied.report.estimates import Estimate, estimate
+from embodied.report.history import History
 from embodied.report.style import Look
 
 WHAT = {
@@ -22,18 +23,23 @@ MOST_TASKS = 40  # in a picture; the table has all
 REPLICATES = 20_000
 
 
-def results(groups: Sequence[Group], looks: Mapping[str, Look]) -> Section:
+def results(groups: Sequence[Group], looks: Mapping[str, Look], histories: Mapping[str, Sequence[History]]) -> Section:
     if not groups:
         return Section("scores", "Final scores", (words("No run has a score that counts."),))
     overall = {group.name: estimate(group, group.tasks) for group in groups if _is_whole(group)}
     whole = [group for group in groups if group.name in overall]
-    blocks: list[Block] = [words(_said(groups), _holes(groups))]
-    blocks += [Pictures((_dots(whole, overall, looks),))] if whole else []
+    notes = [note for group in groups for note in _notes(group.name, histories.get(group.name, ()))]
+    blocks: list[Block] = [words(_said(groups), _holes(groups), *notes)]
+    each = _tasks(groups)
+    drawn = [*([_dots(whole, overall, looks)] if whole else []), *([_task_dots(groups, each, looks)] if each else [])]
+    blocks += [Pictures(tuple(drawn))] if drawn else []
     blocks += [_summary(whole, overall, looks)] if whole else []
-    blocks += [_by_seed(groups, looks)]
-    blocks += _tasks(groups, looks)
+    blocks += [
+        _by_seed(groups, looks),
+        _task_table(groups, each) if each else words(f"One task: {groups[0].tasks[0]}."),
+    ]
     if episodes := [group for group in groups if all(run.outcomes for run in group.runs)]:
-        blocks.append(_episodes(episodes, looks))
+        blocks.append(_episodes(episodes, looks, histories))
     return Section("scores", "Final scores", tuple(blocks))
 
 
@@ -120,7 +126,7 @@ def _summary(groups: Sequence[Group], overall: Mapping[str, Estimate], looks: Ma
         counts = [str(len(group.runs)), str(len(group.tasks)), f"{episodes:,}" if episodes else "not told"]
         rows.append([Name(group.name, looks[group.name]), *counts, *cells])
     columns = ("group", "seeds", "tasks", "episodes", "mean", "interquartile mean", *(title for _, title in extra))
-    caption = f"Final scores; mean {_meanings(overall)}, the others over training seeds (stratified bootstrap)"
+    caption = f"Final scores; intervals of the mean {_meanings(overall)}, of the others over training seeds"
     return table(caption, columns, rows)
 
 
@@ -129,50 +135,46 @@ def _by_seed(groups: Sequence[Group], looks: Mapping[str, Look]) -> Table:
     rows: list[list[Cell]] = [
         [
             Name(group.name, looks[group.name]),
-            ", ".join(f"{run.seed}: {number(run.mean, metric)}" for run in group.runs),
+            ", ".join(f"{run.seed}:\N{NO-BREAK SPACE}{number(run.mean, metric)}" for run in group.runs),
         ]
         for group in groups
     ]
     return table("Each seed, mean over its tasks", ("group", "seed: score"), rows, words=(0, 1))
 
 
-def _tasks(groups: Sequence[Group], looks: Mapping[str, Look]) -> list[Block]:
+Found = Mapping[str, Mapping[str, Estimate]]
+
+
+def _tasks(groups: Sequence[Group]) -> Found:
+    """Of each task, the estimate of each group whose seeds all have it; nothing where there is one task only."""
     tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
     if len(tasks) < 2:
-        return [words(f"One task: {tasks[0]}.")] if tasks else []
-    metric = groups[0].metric
-    found = {
-        (task, g.name): estimate(g, (task,)) for task in tasks for g in groups if all(task in r.scores for r in g.runs)
+        return {}
+    return {
+        task: {g.name: estimate(g, (task,)) for g in groups if all(task in run.scores for run in g.runs)}
+        for task in tasks
     }
-    rows: list[list[Cell]] = []
-    for task in tasks:
-        cells = [
-            with_interval(e.value, e.interval, metric) if (e := found.get((task, g.name))) else "not all seeds"
-            for g in groups
-        ]
-        rows.append([task, *cells])
-    drawn = [Pictures((_task_dots(tasks[:MOST_TASKS], groups, found, looks),))]
-    note = (
-        [words(f"The picture shows the first {MOST_TASKS} of {len(tasks)} tasks.")] if len(tasks) > MOST_TASKS else []
-    )
-    return [*drawn, *note, table("Each task, mean over seeds", ("task", *(g.name for g in groups)), rows)]
 
 
-def _task_dots(
-    tasks: Sequence[str],
-    groups: Sequence[Group],
-    found: Mapping[tuple[str, str], Estimate],
-    looks: Mapping[str, Look],
-) -> Picture:
+def _task_table(groups: Sequence[Group], found: Found) -> Table:
     metric = groups[0].metric
+    rows: list[list[Cell]] = []
+    for task, each in found.items():
+        told = [each.get(group.name) for group in groups]
+        rows.append([task, *(with_interval(e.value, e.interval, metric) if e else "not all seeds" for e in told)])
+    return table("Each task, mean over seeds", ("task", *(group.name for group in groups)), rows)
+
+
+def _task_dots(groups: Sequence[Group], found: Found, looks: Mapping[str, Look]) -> Picture:
+    metric, tasks = groups[0].metric, list(found)[:MOST_TASKS]
     scale, pitch = (100 if metric in RATES else 1), 0.7 / max(2, len(groups))
     with canvas(height=1.4 + len(tasks) * (0.2 + 0.11 * len(groups))) as (figure, axes):
         for index, group in enumerate(groups):
             look = looks[group.name]
             for row, task in enumerate(tasks):
-                if (task, group.name) in found:
-                    _small(axes, row + (index - (len(groups) - 1) / 2) * pitch, found[task, group.name], look, scale)
-            axes.plot([], [], look.marker, color=look.color, ms=5, label=wrapped(group.name))
+                if group.name in found[task]:
+                    _small(axes, row + (index - (len(groups) - 1) / 2) * pitch, found[task][group.name], look, scale)
+            axes.plot([], [], look.marker, color=look.color, ms=5, label=wrapped(group.name, 24))
         for row in range(len(tasks) - 1):
             axes.axhline(row + 0.5, color=FAINT, lw=0.6)
         axes.set_yticks(range(len(tasks)), [wrapped(task, 26) for task in tasks])
@@ -183,14 +185,12 @@ def _task_dots(
             axes.set_xlim(-2, 102)
         figure.legend(loc="outside upper left", ncols=2)
         counts = seeds_of({group.name: group.seeds for group in groups})
+        some = f" The first {MOST_TASKS} of {len(found)}; the table has all." if len(found) > MOST_TASKS else ""
+        meanings = _meanings({name: e for each in found.values() for name, e in each.items()})
         return picture(
             figure, "tasks", alt=f"Final score of each of {len(tasks)} tasks by group; numbers are in the table below.",
-            caption=f"Each task: mean over seeds and 95 % interval, {_meanings(_by_group(found))}. {counts}",
+            caption=f"Each task: mean over seeds and 95 % interval, {meanings}.{some} {counts}",
         )  # fmt: skip
-
-
-def _by_group(found: Mapping[tuple[str, str], Estimate]) -> dict[str, Estimate]:
-    return {name: value for (_, name), value in found.items()}
 
 
 def _small(axes: Any, y: float, found: Estimate, look: Look, scale: float) -> None:
@@ -199,17 +199,45 @@ def _small(axes: Any, y: float, found: Estimate, look: Look, scale: float) -> No
     axes.plot([scale * found.value], [y], look.marker, color=look.color, ms=4.5)
 
 
-def _episodes(groups: Sequence[Group], looks: Mapping[str, Look]) -> Table:
+def _episodes(groups: Sequence[Group], looks: Mapping[str, Look], histories: Mapping[str, Sequence[History]]) -> Table:
+    """Times are simulated ones, where the evaluation says how often the robot is controlled; else actions."""
+    rates = {
+        row.evaluation.get("control_hz") for group in groups for row in histories.get(group.name, ()) if row.evaluation
+    }
+    known = len(rates) == 1 and None not in rates
+    unit, hz = ("s", float(rates.pop() or 1.0)) if known else ("actions", 1.0)
     rows: list[list[Cell]] = []
     for group in groups:
         played = [outcome for run in group.runs for outcome in run.outcomes]
-        first = [o.first_success_step for o in played if o.first_success_step is not None]
+        first = [o.first_success_step / hz for o in played if o.first_success_step is not None]
+        cycles = [o.steps / hz for o in played if o.success]
         rows.append([
             Name(group.name, looks[group.name]), f"{len(played):,}",
             f"{100 * np.mean([o.success for o in played]):.1f} %",
             f"{100 * np.mean([o.success_at_end for o in played]):.1f} %",
-            f"{np.median(first):.0f}" if first else "-",
+            f"{np.mean(first):.3g}" if first else "-", f"{np.mean(cycles):.3g}" if cycles else "-",
             f"{np.mean([o.steps for o in played]):.1f}", f"{np.mean([o.reward for o in played]):.3g}",
         ])  # fmt: skip
-    columns = ("group", "episodes", "success once", "at the end", "first success, median step", "steps", "return")
-    return table("All evaluated episodes, pooled; no intervals, see above", columns, rows)
+    columns = (
+        "group",
+        "episodes",
+        "success once",
+        "at the end",
+        f"first success, {unit}",
+        f"cycle, {unit}",
+        "actions",
+        "return",
+    )
+    caption = "All evaluated episodes, pooled; means, no intervals. Cycle: a whole episode that succeeded"
+    return table(caption, columns, rows)
+
+
+def _notes(name: str, rows: Sequence[History]) -> list[str]:
+    """What the evaluations themselves say of episodes that are not there."""
+    notes: list[str] = []
+    for row in rows:
+        if lost := row.evaluation.get("lost_episodes"):
+            notes.append(f"{name}, seed {row.seed}: {lost} episodes were lost with their process and count nowhere.")
+        early = row.evaluation.get("stopped_early") or []
+        notes += [f"{name}, seed {row.seed}: {why}." for why in ([early] if isinstance(early, str) else early)]
+    return notes

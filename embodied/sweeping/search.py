@@ -66,9 +66,8 @@ class Search:
             every = [job for own in jobs.values() for job in own]
             todo = [job for job in every if not finished(job, self.folder)]
             for trial in trials:
-                print(
-                    f"trial {trial.number + 1} of {self.sweep.trials}: {' '.join(words_of(trial.params))}", flush=True
-                )
+                setting = " ".join(words_of(trial.params))
+                print(f"trial {trial.number + 1} of {self.sweep.trials}: {setting}", flush=True)
             with Progress("runs of this trial", len(every), len(every) - len(todo)) as progress:
                 ended = run_all(todo, self.folder, self.sweep.jobs, interrupt, progress)
             if not interrupt.asked:

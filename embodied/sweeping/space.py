@@ -1,4 +1,4 @@
-"""What the words of a sweep range over, in Hydra's grammar: `1,2`, `range(5)`, `choice(x,y)`, `glob(*)`, `interval(0,1)`
+"""What the words of a sweep range over, in Hydra's grammar: `1,2`, `range(5)`, `choice(x,y)`, `glob(*)`, `interval()`.
 
 Hydra reads them; what it makes of them is a tuple of words, or an interval that only a search can draw from.
 """

@@ -3,9 +3,11 @@
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from embodied.errors import ConfigError
 from embodied.evaluation.jobs import choose_tasks, jobs_of
@@ -19,10 +21,12 @@ ALL = range(5)
 
 
 def ended(job, success=True, steps=1, lost=False):
-    return Episode(job.index, 0, *job.start, steps, 1.0, success, success, 1 if success else None, success, lost)
+    first = 1 if success else None
+    task, state, seed = job.start
+    return Episode(job.index, 0, task, state, seed, steps, 1.0, success, success, first, success, lost)
 
 
-def queue(spec=FIVE, *, enough=None, num_envs=4, done=None, **asked):
+def queue(spec=FIVE, *, enough=None, num_envs=4, done=None, **asked) -> Any:
     return Queue(jobs_of(spec, **asked), num_envs=num_envs, enough=enough, done=done)
 
 
@@ -55,7 +59,7 @@ def test_repeats_begin_alike_and_draw_other_numbers():
     jobs = jobs_of(FIVE, episodes=5, repeats=2).all
     assert [job.index for job in jobs] == list(range(10))
     assert [job.start for job in jobs[:5]] == [job.start for job in jobs[5:]]
-    assert len({job.generator("cpu").initial_seed() for job in jobs}) == 10
+    assert len({job.generator(torch.device("cpu")).initial_seed() for job in jobs}) == 10
 
 
 def test_an_unknown_task_is_refused():

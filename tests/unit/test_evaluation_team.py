@@ -1,4 +1,4 @@
-"""The processes of an evaluation: the same table however many there are, nothing stepped in vain, nobody's death final."""
+"""The processes of an evaluation: the same table however many there are, no step in vain, no death final."""
 
 from dataclasses import replace
 
@@ -7,8 +7,9 @@ import torch
 
 from embodied.config import recipe
 from embodied.errors import ConfigError, EnvProcessError, NonFiniteError
+from embodied.evaluation.films import _play
 from embodied.evaluation.jobs import jobs_of
-from embodied.evaluation.player import check_fits
+from embodied.evaluation.player import Player, check_fits
 from embodied.evaluation.queue import NarrowEnough, Queue
 from embodied.evaluation.team import Team, players
 from embodied.interfaces import EnvRecipe
@@ -104,7 +105,7 @@ def test_environments_in_processes_of_the_simulator_rest_as_well(tmp_path):
 def test_a_process_that_dies_or_hangs_once_costs_no_episode(breaks, tmp_path):
     well = table(COUNT, episodes=10)
     dies = replace(COUNT, breaks=breaks, breaks_at=3, once=str(tmp_path / "died"))
-    assert table(Shards(parts=(dies, COUNT)), episodes=10, patience_s=3.0) == well
+    assert table(Shards(parts=(dies, COUNT)), episodes=10, patience_s=2.0) == well
     assert (tmp_path / "died").exists()
 
 
@@ -124,8 +125,9 @@ def test_an_episode_that_was_lost_inside_the_simulator_is_played_again(tmp_path)
     assert [(e.index, e.steps, e.lost) for e in found] == [(i, (4, 7)[i % 2], False) for i in range(6)]
 
 
-def test_processes_that_always_die_end_the_evaluation():
-    with pytest.raises(EnvProcessError, match=r"No episode ended between 10 deaths.*what is whole is kept"):
+def test_processes_that_always_die_end_the_evaluation(monkeypatch):
+    monkeypatch.setattr("embodied.evaluation.team.DEATHS_IN_A_ROW", 3)
+    with pytest.raises(EnvProcessError, match=r"No episode ended between 3 deaths.*what is whole is kept"):
         table(Shards(parts=(replace(COUNT, breaks="exit"),) * 2), episodes=100)
 
 
@@ -159,3 +161,11 @@ def test_the_noise_of_an_episode_is_its_own():
     both, second = noise(1, 2), noise(2)
     for _ in range(2):
         torch.testing.assert_close(both.normal(torch.empty(2, 5))[1], second.normal(torch.empty(1, 5))[0])
+
+
+def test_a_film_shows_each_episode_to_its_own_end():
+    env = CountingRecipe(num_envs=2, max_steps=(2, 5)).build()
+    jobs = jobs_of(env.spec, episodes=2).all
+    takes = _play(env, Player(env, Says([[0.5]])), dict(enumerate(jobs)))
+    counted = [[int(tile[128, 128, 0]) for tile in take.tiles] for take in takes]
+    assert counted == [[0, 1, 2], [0, 1, 2, 3, 4, 5]]

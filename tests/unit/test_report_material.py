@@ -74,6 +74,16 @@ def test_tuning_runs_are_in_no_score_and_no_curve(tmp_path):
     assert "runs/b (seed 1000000)" in found.tuning[0]
 
 
+def test_a_test_run_of_a_seed_that_tuned_is_in_no_score_either(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "runs" / str(seed), seed=seed)
+    table = tmp_path / "tuned.csv"
+    table.write_text("group,seed,score,purpose\nother,1,0.9,tuning\nother,3,0.9,test\n")
+    found = gather([str(tmp_path / "runs"), str(table)])
+    assert [run.seed for run in found.groups[0].runs] == [row.seed for row in found.histories["runs"]] == [0]
+    assert found.tuning == ("other, seed 1", "runs, seed 1: a test run, but the seed was used for tuning")
+
+
 def test_tuning_runs_alone_have_curves_and_no_score(tmp_path):
     write_run(tmp_path / "runs" / "a", seed=1_000_000, purpose="tuning")
     found = gather([str(tmp_path / "runs")])
@@ -113,7 +123,7 @@ def test_a_run_without_a_score_joins_the_group_of_its_settings(tmp_path):
 def test_nothing_to_report_is_refused_with_the_reasons(tmp_path):
     folder = write_run(tmp_path / "a")
     (folder / "facts.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"facts\.json could not be read.*Nothing was written"):
+    with pytest.raises(ConfigError, match=r"nothing was written.*facts\.json could not be read"):
         gather([str(folder)])
 
 

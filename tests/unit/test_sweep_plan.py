@@ -119,7 +119,7 @@ def test_a_mistake_in_any_run_is_one_sentence_before_the_first(words, told):
 
 def test_the_ends_of_a_search_are_checked_before_it_begins():
     pytest.importorskip("optuna", reason="the extra `optuna` is not installed")
-    with pytest.raises(ConfigError, match="algorithm.gamma: .*found 2.0"):
+    with pytest.raises(ConfigError, match=r"algorithm\.gamma: .*found 2\.0"):
         checked(*make(["hydra/sweeper=optuna", "algorithm.gamma=interval(0.5,2)"]))
     assert checked(*make(SEARCH)) == []
 
