@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def bare(wire: Wire, recipe: EnvRecipe, first: int, memory: Memory, mine: int) -
 class Bare:
     """As many processes as shards, each with a bare loop."""
 
-    def __init__(self, shards: list[ManiSkillRecipe], python: Path | None = None) -> None:
+    def __init__(self, shards: Sequence[EnvRecipe], python: Path | None = None) -> None:
         self.shards = shards
         memory = Memory(8 * len(shards))
         self.children = [

@@ -24,6 +24,7 @@ COMMANDS = {  # name -> module with main(argv), what it does
 KEPT = {  # what a command that was stopped leaves behind; of the others, nothing counts until they are done
     "train": "; checkpoints that were written are kept",
     "collect": "; whole episodes are kept",
+    "evaluate": "; whole episodes are kept in its folder",
     "compare": "; runs that are done are kept",
 }
 

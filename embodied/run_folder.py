@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +69,11 @@ def add_session(folder: Path, done: int) -> list[str]:
     earlier = facts.setdefault("continued", [])
     now_on = {"from": done} | session() | _attached(folder, number=len(earlier) + 2)
     _write(folder / "facts.json", facts | {"continued": [*earlier, now_on]})
-    seen = [x | {"code": x.get("code", {}).get("sources")} for x in (facts, now_on)]  # a commit may leave it as it was
-    return [name for name in ("code", "packages", "machine") if seen[0].get(name) not in (None, seen[1][name])]
+    return [
+        name
+        for name in ("code", "packages", "machine")
+        if _compared(facts, name) not in (None, _compared(now_on, name))
+    ]
 
 
 @dataclass(slots=True)
@@ -145,6 +148,11 @@ def _attached(folder: Path, *, number: int) -> dict[str, str]:
             (folder / (same := [name if number == 1 else f"{stem}-{number}.{kind}"])[0]).write_text(text)
         found |= {stem + "_file": same[0]} if text else {}
     return found
+
+
+def _compared(facts: Mapping[str, Any], name: str) -> Any:
+    """None where an older run did not say; a commit may leave the sources as they were."""
+    return facts.get(name, {}).get("sources") if name == "code" else facts.get(name)
 
 
 def _write(path: Path, value: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from embodied.comparing.values import Group, Run, listed
+from embodied.comparing.values import Group, Run, listed, ranges
 from embodied.errors import ConfigError
 
 Tasks = Literal["all", "shared"]
@@ -41,10 +41,10 @@ def _test_runs(group: Group, tuned: set[int]) -> tuple[tuple[Run, ...], list[str
     known = [run.seed for run in group.runs if run.purpose == "test" and run.seed in tuned]
     notes: list[str] = []
     if tuning:
-        notes.append(f"{group.name}: seeds {listed(tuning)} were for tuning and count in no claim.")
+        notes.append(f"{group.name}: seeds {ranges(tuning)} were for tuning and count in no claim.")
     if known:
         notes.append(
-            f"{group.name}: seeds {listed(known)} were used for tuning elsewhere, so their test runs count in no "
+            f"{group.name}: seeds {ranges(known)} were used for tuning elsewhere, so their test runs count in no "
             f"claim; train other seeds."
         )
     return tuple(run for run in group.runs if run.purpose == "test" and run.seed not in tuned), notes
@@ -53,7 +53,7 @@ def _test_runs(group: Group, tuned: set[int]) -> tuple[tuple[Run, ...], list[str
 def _too_few(groups: Sequence[Group], kept: list[Group], notes: list[str]) -> str:
     told = " ".join(notes)
     if len(groups) < 2:
-        found = f"{groups[0].name} with seeds {listed(groups[0].seeds)}" if groups else "nothing"
+        found = f"{groups[0].name} with seeds {ranges(groups[0].seeds)}" if groups else "nothing"
         return (
             f"two groups were to be compared, but found one: {found}. Runs that differ in nothing but their seed are "
             f"one group; nothing was compared. Give another folder, or name parts: A=PATH B=PATH. {told}".rstrip()

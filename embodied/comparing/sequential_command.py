@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embodied.comparing.scores import METRICS
 from embodied.comparing.sequential import CSV, STATE, Score, Standing, Study, collect, load, save, standing
-from embodied.comparing.values import RATES, listed
+from embodied.comparing.values import RATES, ranges
 from embodied.errors import ConfigError
 from embodied.interrupt import Interrupt, catching_ctrl_c
 from embodied.run_folder import locked
@@ -154,7 +154,7 @@ def _run(study: Study, asked: Asked, saved: list[Score], interrupt: Interrupt) -
     save(study, asked.out, scores)
     while True:
         now = standing(study, scores)
-        _show(study, now)
+        _show(study, asked.out, now)
         jobs = [job for job in study.jobs(now.missing) if not finished(job, asked.out)]
         if not jobs:
             break
@@ -198,7 +198,7 @@ def _stopped(out: Path, ended: Sequence[Ended], interrupt: Interrupt) -> int:
     return 1
 
 
-def _show(study: Study, now: Standing) -> None:
+def _show(study: Study, out: Path, now: Standing) -> None:
     """Scores and decisions after an interim; nothing before the first."""
     test = now.test
     if not test.blocks:
@@ -210,6 +210,9 @@ def _show(study: Study, now: Standing) -> None:
     for (a, b), found in test.decisions().items():
         print(f"  {_decision(a, b, found, len(test.scores()[a]), len(test.scores()[b]))}")
     if not now.missing:
+        ours = [str(out / name) for name, words in study.agents.items() if words != CSV]
+        if len(ours) == len(study.agents):
+            print(f"Sizes of the differences: embodied compare {shlex.join(ours)}")
         print("Means lean towards what ended the comparison: report the decisions, and the means as what was seen.")
 
 
@@ -225,7 +228,7 @@ def _ask(study: Study, out: Path, now: Standing) -> None:
     """The next runs as commands, and the scores that others owe."""
     if not now.missing:
         print("everything is decided; no more seeds are needed.")
-        _show(study, now)
+        _show(study, out, now)
         return
     print(f"the next decision (interim {len(now.test.blocks) + 1} of at most {now.test.interims}) needs:")
     for job in study.jobs(now.missing):
@@ -233,7 +236,7 @@ def _ask(study: Study, out: Path, now: Standing) -> None:
     for name, words in study.agents.items():
         seeds = [seed for agent, seed in now.missing if agent == name]
         if words == CSV and seeds:
-            print(f"  scores of {name}, seeds {listed(seeds, 20)}, in a table: scores=FILE.csv (group,seed,task,score)")
+            print(f"  scores of {name}, seeds {ranges(seeds)}, in a table: scores=FILE.csv (group,seed,task,score)")
 
 
 def _number(value: float, metric: str) -> str:

@@ -106,3 +106,14 @@ def listed(items: Iterable[object], limit: int = 8) -> str:
     texts = [str(item) for item in items]
     more = len(texts) - limit
     return ", ".join(texts) if more <= 0 else f"{', '.join(texts[:limit])} and {more} more"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """`0-4, 7`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return listed(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

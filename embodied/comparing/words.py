@@ -11,7 +11,7 @@ from typing import Any
 
 from embodied.comparing.checkpoints import Checkpoints
 from embodied.comparing.compare import Claim, Comparison, Single, Summary
-from embodied.comparing.values import RATES, listed
+from embodied.comparing.values import RATES, ranges
 from embodied.metrics.intervals import Interval
 
 LOOKING = (
@@ -147,7 +147,7 @@ def _cells(s: Summary, metric: str) -> list[str]:
     scale = 100 if metric in RATES else 1
     episodes = "-" if s.episodes is None else " to ".join(map(str, sorted(set(s.episodes))))
     interval = "" if s.interval is None else f" [{scale * s.interval.low:.3g}, {scale * s.interval.high:.3g}]"
-    cells = [s.name, f"{len(s.seeds)} ({listed(s.seeds, 5)})", episodes, number(s.mean, metric)]
+    cells = [s.name, f"{len(s.seeds)} ({ranges(s.seeds)})", episodes, number(s.mean, metric)]
     cells += [f"{scale * s.iqm:.3g}{interval}", number(s.median, metric)]
     return cells + ([] if s.optimality_gap is None else [number(s.optimality_gap, metric)])
 

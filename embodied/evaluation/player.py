@@ -9,6 +9,7 @@ limit, and what is over rests. What an episode meets does not depend on those be
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,9 @@ class Player:
         noise = EpisodeNoise([self.generators[n] for n in running])
         decision = self.policy.act(self._observe(running), explore=self.explore, noise=noise)
         chosen = decision.action.to(self.env.spec.device)  # (running, K, A)
-        _check_finite(chosen, "the policy's action")
+        _check_finite(chosen.sum().item(), "the policy's action")
+        if len(running) == len(self.jobs):
+            return self._execute(chosen)
         action = chosen.new_zeros(len(self.jobs), *chosen.shape[1:])  # (N, K, A)
         action[running] = chosen
         return self._execute(action)
@@ -135,16 +138,18 @@ class Player:
 
     def _tally(self, step: Step, running: list[int]) -> list[tuple[int, Episode]]:
         """Count what `running` did; those that it ended rest."""
-        _check_finite(step.reward, "the reward from the simulator")
-        flags = (step.reward, step.valid, step.success, step.terminated)
-        reward, valid, success, terminated = (x.cpu().numpy() for x in flags)  # each (N, k)
+        reward, success = step.reward.tolist(), step.success.tolist()  # (N, k), in which torch is slower than Python
+        valid, terminated = step.valid.tolist(), step.terminated.tolist()
         ended: list[tuple[int, Episode]] = []
         for n in running:
-            count = int(valid[n].sum())
-            self.records[n].take(reward[n], valid[n], success[n])
+            counted = [k for k, is_valid in enumerate(valid[n]) if is_valid]
+            for k in counted:
+                self.records[n].add(reward[n][k], success=success[n][k])
+            _check_finite(self.records[n].reward, "the reward from the simulator")
+            count = len(counted)
             self.left[n] -= count
             self.steps += count
-            over = bool(terminated[n].any())
+            over = any(terminated[n])
             if over or not count or self.left[n] <= 0:
                 ended.append((n, self._record(n, terminated=over, lost=not count)))
                 self.jobs[n] = None
@@ -202,8 +207,8 @@ def _told(array: Array) -> str:
     return "x".join(map(str, array.shape)) + f" {str(array.dtype).removeprefix('torch.')}"
 
 
-def _check_finite(x: Tensor, what: str) -> None:
-    if not torch.isfinite(x).all():
+def _check_finite(x: float, what: str) -> None:
+    if not math.isfinite(x):
         raise NonFiniteError(
             f"{what} is NaN or infinite; the evaluation stops here and keeps what is whole. Look at the checkpoint, or "
             f"lower the simulator's time step."

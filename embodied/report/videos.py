@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections import deque
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from embodied.report.blocks import Block, Clip, Clips, Listing, Section, words
 from embodied.report.history import History
@@ -20,7 +21,6 @@ FILMS = {  # file below a run -> what it shows
     Path("video.mp4"): "fresh episodes after training; green frame: solved",
 }
 TITLES = {"success.mp4": "Success", "failure.mp4": "Failure", "video.mp4": "Episodes"}
-POSTER_QUALITY = 70
 
 
 def videos(histories: Mapping[str, Sequence[History]], choice: Choice) -> Section:
@@ -72,30 +72,39 @@ def _own(row: History) -> list[Path]:
 
 def _clip(name: str, row: History, path: Path) -> Clip | str:
     """With its last frame as a poster; a sentence where it cannot be decoded."""
-    mp4 = path.read_bytes()
-    last = last_frame(mp4)
-    if last is None:
-        return f"{path} is not a video that can be decoded."
-    poster = io.BytesIO()
-    last.save(poster, "JPEG", quality=POSTER_QUALITY)
-    what = FILMS[path.relative_to(row.folder)]
-    title = f"{TITLES[path.name]}: {name}, seed {row.seed}."
-    return Clip(title, f"{what[0].upper()}{what[1:]}, {_size(len(mp4))}.", mp4, poster.getvalue(), last.size)
-
-
-def last_frame(mp4: bytes) -> Any:
-    """A PIL image, or None."""
-    import imageio.v2 as imageio
     from PIL import Image
 
-    frames: deque[Any] = deque(maxlen=1)
-    try:
-        reader: Any = imageio.get_reader(mp4, format="mp4")  # pyright: ignore[reportArgumentType]
-        with reader:
-            frames.extend(reader)
-    except (OSError, RuntimeError, ValueError, IndexError):
-        return None
-    return Image.fromarray(frames[0]) if frames else None
+    poster = last_frame(path)
+    if poster is None:
+        return f"{path} is not a video that can be decoded."
+    mp4, size = path.read_bytes(), Image.open(io.BytesIO(poster)).size
+    what = FILMS[path.relative_to(row.folder)]
+    title = f"{TITLES[path.name]}: {name}, seed {row.seed}."
+    return Clip(title, f"{what[0].upper()}{what[1:]}, {_size(len(mp4))}.", mp4, poster, size)
+
+
+def last_frame(path: Path) -> bytes | None:
+    """As JPEG; None where nothing can be decoded."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "last.jpg"
+        command = [
+            get_ffmpeg_exe(),
+            "-v",
+            "error",
+            "-sseof",
+            "-2",
+            "-i",
+            str(path),
+            "-update",
+            "1",
+            "-q:v",
+            "5",
+            str(out),
+        ]
+        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        return out.read_bytes() if done.returncode == 0 and out.is_file() else None
 
 
 def _size(count: int) -> str:

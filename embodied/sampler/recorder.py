@@ -35,6 +35,14 @@ class Running:
         self.steps += len(solved)
         self.success_at_end = bool(solved[-1])
 
+    def add(self, reward: float, *, success: bool) -> None:
+        """One action that counts: what `take` does with many."""
+        self.reward += reward
+        self.steps += 1
+        if success and not self.success_once:
+            self.success_once, self.first_success = True, self.steps
+        self.success_at_end = success
+
 
 class Label(TypedDict):
     """Which episode it is."""

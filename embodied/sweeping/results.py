@@ -35,9 +35,10 @@ class Result:
 
 
 def read_result(run: Path, seed: int) -> Result | None:
-    """None where there is no final evaluation, or all of its episodes were lost."""
-    rows = [row for path in sorted((run / "evaluation" / "final").glob("episodes-seed*.csv")) for row in _rows(path)]
-    if not rows:
+    """None where there is no whole final evaluation, or all of its episodes were lost."""
+    folder = run / "evaluation" / "final"
+    rows = [row for path in sorted(folder.glob("episodes-seed*.csv")) for row in _rows(path)]
+    if not rows or not (folder / "summary.json").is_file():
         return None
     once, at_end = (np.array([row[name] == "True" for row in rows], dtype=np.float64) for name in RATES)
     starts = tuple((row["task"], row["initial_state"], row["seed"]) for row in rows)

@@ -89,6 +89,7 @@ def test_the_facts_name_what_numbers_depend_on():
 def test_cpu_time_of_a_child_counts_while_it_lives_and_after_it_ended_and_once():
     before = cpu_seconds()
     child = subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE)
+    assert child.stdout is not None
     child.stdout.readline()
     alive = cpu_seconds() - before
     child.kill()

@@ -65,7 +65,7 @@ def test_the_band_of_the_mean_is_the_bootstrap_of_scipy():
 
     values = np.random.default_rng(1).normal(size=(12, 1))
     low, high = band(values)
-    found = bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=20_000, random_state=0)
+    found = bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=20_000, rng=0)
     assert low[0] == pytest.approx(found.confidence_interval.low, abs=0.05)
     assert high[0] == pytest.approx(found.confidence_interval.high, abs=0.05)
 

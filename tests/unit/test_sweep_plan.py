@@ -133,12 +133,14 @@ def evaluated(run, hits):
         writer.writerow(["task", "initial_state", "seed", "success_once", "success_at_end", "reward", "lost"])
         writer.writerow([0, -1, 99, True, True, 100.0, True])  # a lost episode counts for nothing
         writer.writerows([0, -1, i, bool(hit), False, float(i), False] for i, hit in enumerate(hits))
+    (folder / "summary.json").write_text("{}")
     return run
 
 
 def test_a_setting_is_judged_over_its_seeds_and_starts(tmp_path):
     hits = np.random.default_rng(0).random((4, 50)) < np.array([[0.2], [0.5], [0.5], [0.8]])
-    results = [read_result(evaluated(tmp_path / str(seed), row), seed) for seed, row in enumerate(hits)]
+    found = [read_result(evaluated(tmp_path / str(seed), row), seed) for seed, row in enumerate(hits)]
+    results = [result for result in found if result is not None]
     assert [result.score("success_once") for result in results] == list(hits.mean(axis=1))
     assert results[0].score("return") == 24.5
     pooled = rate(results, "success_once")
@@ -148,5 +150,8 @@ def test_a_setting_is_judged_over_its_seeds_and_starts(tmp_path):
     assert rate(results, "success_at_end").estimate == 0.0
 
 
-def test_a_run_without_a_final_evaluation_has_no_result(tmp_path):
+def test_a_run_whose_final_evaluation_is_not_whole_has_no_result(tmp_path):
+    assert read_result(tmp_path, 0) is None
+    assert read_result(evaluated(tmp_path, [True]), 0) is not None
+    (tmp_path / "evaluation" / "final" / "summary.json").unlink()
     assert read_result(tmp_path, 0) is None
