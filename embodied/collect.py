@@ -7,6 +7,7 @@ often it was interrupted, as far as the simulator repeats itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,14 +20,17 @@ from embodied.collecting.report import Progress, replayed, summary
 from embodied.compose import compose_recipe, override
 from embodied.config import Count, Natural, NotNegative, from_dict, recipe, to_dict
 from embodied.data.episode_log import FACTS, EpisodeLog
-from embodied.errors import ConfigError, EmbodiedError
+from embodied.errors import ConfigError, EmbodiedError, StageError
 from embodied.interfaces import DemonstrableRecipe, EnvRecipe
 from embodied.interrupt import catching_ctrl_c
+from embodied.metrics.intervals import wilson
 from embodied.run_folder import locked
 
+logger = logging.getLogger(__name__)
 FREE = ("episodes", "processes", "verify", "max_failures", "out")  # may differ when a collection is continued
 INTERRUPTED = "stopped by Ctrl-C"
 BROKEN = "it ended with an error"
+REPEATS = 0.95  # of the episodes, at least: PhysX repeats 99 of 100
 STOPPING = {
     "once": "stopping after the running episodes; again to stop at once",
     "twice": "stopped at once; whole episodes are kept",
@@ -46,8 +50,8 @@ Settings:
   noise=0             disturbs what the expert executes; what it intended is recorded beside it, and is what is learned
                       (DART). 0.6 on the tabletop, 0.1 on robosuite and LIBERO; not for planners
   max_steps=null      actions per episode; null: four times the task's own limit
-  verify=10           kept episodes that are played again from their seeds in the end; exit status 1 if one does not
-                      end as it did (all are kept)
+  verify=10           kept episodes that are played again from their seeds in the end; those that do not end as they
+                      did are named and kept; exit status 1 if surely fewer than 95 % do (95 % Wilson interval)
   max_failures=50     in a row, of one task; then the collection ends
   seed=0, simulator.*   as in `embodied train`
 Ctrl-C keeps what is whole."""
@@ -93,7 +97,9 @@ def main(argv: list[str]) -> int:
 
 
 def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
-    """Collect to the end, anew or where an earlier collection stopped; 0 when complete and what is verified repeats.
+    """Collect to the end, anew or where an earlier collection stopped.
+
+    0 when complete, unless surely fewer than the share `REPEATS` of the episodes end again as they did.
 
     What was collected is summarized whatever happens.
     """
@@ -119,14 +125,22 @@ def run(c: Collection, folder: Path, words: Sequence[str]) -> int:
             early = collect(c, folder, crew, schedule)
             for name, same in () if early else verify(crew, folder, c.verify):
                 again[name] = same
-        except (EmbodiedError, KeyboardInterrupt) as error:
+        except (EmbodiedError, OSError, KeyboardInterrupt) as error:
             failure = error
-            early = "" if schedule.done >= c.episodes else BROKEN
-    tidy(folder)
-    summary(folder, crew.spec, attempts_in(folder), again, early, words)
+            reason = INTERRUPTED if isinstance(error, KeyboardInterrupt) else BROKEN
+            early = "" if schedule.done >= c.episodes else reason
+    try:
+        tidy(folder)
+    except (EmbodiedError, OSError) as error:
+        logger.warning("what is unfinished in %s could not be forgotten: %s", folder, error)
+        failure = failure or error
+    resumes = early == INTERRUPTED or isinstance(failure, StageError)
+    summary(folder, crew.spec, attempts_in(folder), again, early, words, noise=c.noise, resumes=resumes)
     if failure is not None:
         raise failure
-    return 130 if early == INTERRUPTED else int(bool(early) or not all(again.values()))
+    if early:
+        return 130 if early == INTERRUPTED else 1
+    return int(wilson(sum(again.values()), len(again))[1] < REPEATS)
 
 
 def _earlier(c: Collection, folder: Path, stack: ExitStack) -> list[Attempt]:

@@ -43,6 +43,33 @@ def spec_from(facts: Mapping[str, Any]) -> Spec:
     )
 
 
+def with_each_limit(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """`there`, facts of a spec, with the limits of `here` if it says the longest of them alone.
+
+    So did all facts before each task had a limit of its own.
+    """
+    limits = here["max_steps"]
+    said = "max_steps" in there and isinstance(limits, list) and there["max_steps"] == longest(limits)
+    return {**there, "max_steps": limits} if said else dict(there)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], path: str = "") -> list[str]:
+    """Of the facts of two specs, in words: `control_hz is 20.0 there and 10.0 here`."""
+    found: list[str] = []
+    for key in dict(there) | dict(here):
+        theirs, ours, name = there.get(key), here.get(key), f"{path}{key}"
+        if isinstance(theirs, dict) and isinstance(ours, dict):
+            found += differences(theirs, ours, f"{name}.")
+        elif theirs != ours:
+            found.append(f"{name} is {_short(theirs)} there and {_short(ours)} here")
+    return found
+
+
+def _short(value: Any, most: int = 100) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def join_specs(specs: Sequence[Spec]) -> Spec:
     """Of neighboring environments side by side: what differs among them is what each can play."""
     every = tuple(range(len(specs[0].tasks)))

@@ -37,7 +37,7 @@ from embodied.sampler.farm import FarmRecipe
 from embodied.sampler.sampler import SamplerRecipe
 from embodied.sampler.starts import Starts
 from embodied.sampler.tasks import Curriculum, Uniform
-from embodied.spec import spec_facts, task_names
+from embodied.spec import differences, spec_facts, task_names, with_each_limit
 from embodied.types import Episode, Metrics, Spec, Trajectory
 
 TUNING_SEEDS = 1_000_000  # seeds from here on are for choosing settings, those below for reporting what was chosen
@@ -244,10 +244,11 @@ def learner_state(learner: Stage[Learner]) -> dict[str, Mapping[str, Tensor]]:
 
 
 def load_learner(learner: Stage[Learner], spec: Spec, checkpoint: Checkpoint) -> None:
-    if spec_facts(spec) != checkpoint.facts["spec"]:
+    here = spec_facts(spec)
+    if differs := differences(with_each_limit(checkpoint.facts["spec"], here), here):
         raise CheckpointError(
-            f"the checkpoint {checkpoint.folder} was made with another simulator: it says {checkpoint.facts['spec']} "
-            f"and this one offers {spec_facts(spec)}; nothing was continued."
+            f"the checkpoint {checkpoint.folder} was made with another simulator: {'; '.join(differs)}; nothing was "
+            f"continued. Install the simulator's version that the run began with, or begin a new run."
         )
     weights = {f"policy/{name}": x for name, x in checkpoint.tensors["weights"].items()}
     learner.call(Learner.load, {**checkpoint.tensors["learner"], **weights}).result()

@@ -40,8 +40,7 @@ class Spec:
     num_envs: int  # N
     control_hz: float  # rate of single actions, not of decisions
     tasks: tuple[str, ...] = ("",)  # language instruction of each task
-    max_steps: int | tuple[int | None, ...] | None = None  # time limit in actions, of all tasks or of each; None: none;
-    # the sampler applies it
+    max_steps: int | tuple[int | None, ...] | None = None  # limit in actions, of all tasks or of each; None: no limit
     device: str = "cpu"  # where its tensors live
     robot: str = ""  # which arm it is: demonstrations of another one do not fit
     playable: tuple[tuple[int, ...], ...] | None = None  # N rows: tasks that each environment can play; None: all
@@ -49,11 +48,14 @@ class Spec:
 
     def __post_init__(self) -> None:
         if len(self.limits) != len(self.tasks):
-            raise ValueError(f"max_steps has {len(self.limits)} entries and there are {len(self.tasks)} tasks")
+            raise ValueError(
+                f"max_steps has {len(self.limits)} entries and there are {len(self.tasks)} tasks; nothing was built. "
+                f"Give one number for all tasks, or one for each."
+            )
 
     @property
     def limits(self) -> tuple[int | None, ...]:
-        """Time limit of each task in actions; None where it has none."""
+        """Time limit of each task in actions, which the sampler applies; None where it has none."""
         return self.max_steps if isinstance(self.max_steps, tuple) else (self.max_steps,) * len(self.tasks)
 
 

@@ -13,6 +13,7 @@ interpreter of another environment (`isolated.py`).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -255,7 +256,8 @@ class _Worker(Child):
 def _serve(wire: Wire, recipe: EnvRecipe, spin_s: float) -> None:
     """The child: build, then answer commands until the parent hangs up."""
     if hasattr(os, "SCHED_BATCH"):  # else the first that is told to step may take the core from under the parent
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with contextlib.suppress(OSError):  # who may not choose, works as it is
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         env: Any = recipe.build()
     except EmbodiedError as error:

@@ -25,7 +25,8 @@ def check(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a new collection can begin in `folder`; false where an unfinished one with the same settings is."""
     path = folder / SETTINGS
     if path.is_file():
-        differs = _difference(_plain(settings), json.loads(path.read_text()))
+        silent = {"noise": 0.0}  # about which a collection without noise says nothing
+        differs = _difference(silent | _plain(settings), silent | json.loads(path.read_text()))
         if differs:
             raise ConfigError(
                 f"{folder} holds a collection with another {differs}; nothing was collected. Repeat its settings to "

@@ -66,8 +66,14 @@ def summary(
     again: Mapping[str, bool] | None,
     early: str,
     words: Sequence[str],
+    *,
+    noise: float = 0.0,
+    resumes: bool = False,
 ) -> None:
-    """`early` says why it is not complete; `words` of the command line chose the simulator."""
+    """`early` says why it is not complete, `resumes` whether the same command would go on as if nothing had been.
+
+    `words` of the command line chose the simulator.
+    """
     console = Console(width=None if sys.stdout.isatty() else 120)
     if attempts:
         console.print(_table(spec, attempts))
@@ -79,13 +85,14 @@ def summary(
     if spec.initial_states and kept:
         print(_stored(spec, kept))
     if early:
-        print(f"{len(kept)} episodes are kept in {folder}; not complete: {early}. Repeat the command to continue.")
+        hint = " Repeat the command to continue." if resumes else ""
+        print(f"{len(kept)} episodes are kept in {folder}; not complete: {early}.{hint}")
         return
     print(f"{len(kept)} episodes are in {folder}. Look at them, then learn from them:")
     print(f"  embodied data show {shlex.quote(str(folder))}")
     sees = ["policy=vision"] if any(name.startswith(("rgb/", "depth/")) for name in spec.obs) else []
     learn = ["algorithm=bc", f"algorithm.dataset={folder}", *words, *sees, f"policy.chunk={CHUNK}"]
-    learn += _limit(spec, kept)
+    learn += [] if noise else _limit(spec, kept)
     print(f"  embodied train {shlex.join(learn)}")
 
 
@@ -125,7 +132,8 @@ def _table(spec: Spec, attempts: Sequence[Attempt]) -> Table:
 
 def _limit(spec: Spec, kept: Sequence[Attempt]) -> list[str]:
     """A word that gives the policy as much time as its examples took, and no task less than it has."""
-    if all(attempt.steps <= (spec.limits[attempt.task] or attempt.steps) for attempt in kept):
+    limits = [limit for limit in spec.limits if limit is not None]
+    if len(limits) < len(spec.limits) or all(attempt.steps <= limits[attempt.task] for attempt in kept):
         return []
     most = max(attempt.steps for attempt in kept)
-    return [f"max_steps={max(-(-most // 10) * 10, *(limit or 0 for limit in spec.limits))}"]
+    return [f"max_steps={max(-(-most // 10) * 10, *limits)}"]

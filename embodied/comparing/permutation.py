@@ -3,9 +3,9 @@
 Runs are what is exchangeable if two algorithms are alike, so whole runs change places, with the scores of all their
 tasks. The statistic is the difference of the two interquartile means, the number that is reported; as these do not see
 the outermost runs, four seeds of each could never differ, so what they leave equal is told apart by the means. The test
-holds its level for any number of runs and any spread of scores (Phipson & Smyth 2010, "Permutation p-values should never be
-zero"; Hemerik & Goeman 2018); a t-test on two to five seeds rests on a normal distribution that success rates do not
-have (Colas et al. 2019, "A hitchhiker's guide to statistical comparisons of RL algorithms").
+holds its level for any number of runs and any spread of scores (Phipson & Smyth 2010, "Permutation p-values should
+never be zero"; Hemerik & Goeman 2018); a t-test on two to five seeds rests on a normal distribution that success rates
+do not have (Colas et al. 2019, "A hitchhiker's guide to statistical comparisons of RL algorithms").
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from embodied.train import TUNING_SEEDS
 STATE = "sequential.json"
 CSV = "csv"  # in place of settings: somebody else trains this agent
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-OURS = ("seed", "run_dir", "purpose", "resume", "evaluate")  # settings that the comparison decides about
+OURS = ("seed", "run_dir", "purpose", "resume")  # settings that the comparison decides about
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,13 @@ class Study:
 
     def __post_init__(self) -> None:
         for name, words in self.agents.items():
-            taken = [word for word in shlex.split(words) if word.partition("=")[0] in OURS]
+            taken = [word for word in shlex.split(words) if word.partition("=")[0] in OURS or word == "evaluate=0"]
             if not NAME.fullmatch(name) or taken:
                 found = f"`{taken[0]}` in agents.{name}" if taken else f"an agent called `{name}`"
                 raise ConfigError(
                     f"a comparison chooses seeds and folders itself and names these after agents, but found {found}; "
-                    f"nothing was started. Leave out {', '.join(OURS)}, and use letters, digits, _ . + - in names."
+                    f"nothing was started. Leave out {', '.join(OURS)} and evaluate=0, and use letters, digits, _ . "
+                    f"+ - in names."
                 )
         if self.first_seed < 0 or self.first_seed + self.seeds * self.interims > TUNING_SEEDS:
             raise ConfigError(

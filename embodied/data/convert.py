@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -40,26 +40,25 @@ class Writer(Protocol):
 def convert(
     datasets: Sequence[Dataset], to: Format, out: Path, progress: Callable[[], None] = lambda: None
 ) -> tuple[int, list[Damage]]:
-    """Write all episodes of `datasets` to `out`; how many, and what was left out. `progress` is called for each."""
+    """Write all episodes of `datasets` to `out`; how many, and what was left out. `progress` is called for each.
+
+    Of two copies, of which one says what was intended, that one is written; else the first.
+    """
     facts, tasks = joined(datasets)
     check_absent(out)
     for dataset in datasets:
         if out.resolve().is_relative_to(dataset.path.resolve()):
             raise DatasetError(f"{out} lies in {dataset.path}, which is only read; nothing was written.")
-    written, left_out, known = 0, list[Damage](), dict[bytes, str]()
+    written, left_out = 0, list[Damage]()
     try:
         with LeRobotWriter(out, facts) if to == "lerobot" else _WholeLog(out, facts) as writer:
-            for dataset, index_of in zip(datasets, tasks, strict=True):
-                for index, found in examined(dataset):
-                    item = found if isinstance(found, Damage) else _renumbered(found, index_of)
-                    if len(datasets) > 1:
-                        item = _told_apart(item, dataset, index, known)
-                    if isinstance(item, Damage):
-                        left_out.append(item)
-                    else:
-                        writer.write(item)
-                        written += 1
-                    progress()
+            for item in _every(datasets, tasks, facts):
+                if isinstance(item, Damage):
+                    left_out.append(item)
+                else:
+                    writer.write(item)
+                    written += 1
+                progress()
             if not written:
                 raise DatasetError(f"none of {len(left_out)} episodes can be used; {out} was not made.")
     except OSError as error:
@@ -70,6 +69,38 @@ def convert(
             f"on another disk with out=..."
         ) from None
     return written, left_out
+
+
+def _every(datasets: Sequence[Dataset], tasks: Sequence[list[int]], facts: Facts) -> Iterator[Recording | Damage]:
+    """The episodes of all datasets, or why they are left out; of several, each once."""
+    if len(datasets) == 1:
+        yield from (found for _, found in examined(datasets[0]))
+        return
+    known: dict[bytes, str] = {}  # the contents that were written, and whose they were
+    waiting: list[tuple[Dataset, int, list[int]]] = []  # for a copy that says what was intended, which may be damaged
+    intended = _intended(datasets, tasks) if facts.intended else set()
+    for dataset, index_of in zip(datasets, tasks, strict=True):
+        for index, found in examined(dataset):
+            item = found if isinstance(found, Damage) else _renumbered(found, index_of)
+            if isinstance(item, Recording) and item.intended is None and _content(item) in intended:
+                waiting.append((dataset, index, index_of))
+            else:
+                yield _told_apart(item, dataset, index, known)
+    for dataset, index, index_of in waiting:
+        yield _told_apart(_renumbered(dataset.recording(index), index_of), dataset, index, known)
+
+
+def _intended(datasets: Sequence[Dataset], tasks: Sequence[list[int]]) -> set[bytes]:
+    """The contents of which a copy says what was intended."""
+    found: set[bytes] = set()
+    for dataset, index_of in zip(datasets, tasks, strict=True):
+        if not dataset.facts.intended:
+            continue
+        only_pictures = all(field.is_picture for field in fields_of(dataset.facts.spec))  # they tell copies apart, then
+        for _, r in examined(dataset, pictures=only_pictures):
+            if isinstance(r, Recording) and r.intended is not None:
+                found.add(_content(_renumbered(r, index_of)))
+    return found
 
 
 def _renumbered(r: Recording, index_of: Sequence[int]) -> Recording:

@@ -170,20 +170,32 @@ def first_of_each(tasks: Sequence[int], count: int | None) -> list[int]:
 def split(beginnings: Sequence[int], fraction: float, seed: int, name: str) -> Tensor:
     """(E,) bool: which episodes are held out, drawn by how they begin and not by their place.
 
-    One at least, where `fraction` asks for any; those that begin alike are held out together.
+    Those that begin alike are held out together, and at most as many as `fraction` asks for; where no beginning has so
+    few, those of the smallest.
     """
     count, number = len(beginnings), round(len(beginnings) * fraction)
     if fraction == 0:
         return torch.zeros(count, dtype=torch.bool)
     drawn = [mix(seed, SPLIT_ROLE, one) for one in beginnings]
-    limit = sorted(drawn)[min(max(1, number), count) - 1]
-    held_out = torch.tensor([one <= limit for one in drawn])
-    if held_out.all():
+    sizes = Counter(drawn)
+    if len(sizes) < 2:
         raise DatasetError(
-            f"{name} has {count} usable episodes ({len(set(drawn))} different beginnings), and holding out "
-            f"{fraction:.0%} of them for validation leaves none to learn from; nothing was learned. Collect more, or "
-            f"set algorithm.validation=0."
+            f"{name} has {count} usable episodes (1 beginning), and holding out {fraction:.0%} of them for validation "
+            f"leaves none to learn from; nothing was learned. Collect more, or set algorithm.validation=0."
         )
+    chosen, held = set[int](), 0
+    for one in sorted(sizes):
+        if held + sizes[one] <= min(number, count - 1):
+            chosen.add(one)
+            held += sizes[one]
+    if not chosen:
+        chosen = {min(sorted(sizes), key=sizes.__getitem__)}
+    held_out = torch.tensor([one in chosen for one in drawn])
+    if (held := int(held_out.sum())) != number:
+        logger.warning(
+            "%s: %d of %d episodes (%.1f %%) are held out for validation where %g %% were asked for: those that begin "
+            "alike stay together.", name, held, count, 100 * held / count, 100 * fraction,
+        )  # fmt: skip
     return held_out
 
 

@@ -30,7 +30,7 @@ from embodied.data.log_index import Entry, continue_at, entries_of
 from embodied.data.recording import Damage, Facts, Label, Recording
 from embodied.data.records import BEGIN, DISCARD, END, HEADER, STEP, Record, frame, parse
 from embodied.errors import DatasetError
-from embodied.spec import spec_facts, spec_from
+from embodied.spec import spec_facts, spec_from, with_each_limit
 
 FORMAT = "embodied episode log"
 VERSIONS = {False: 1, True: 2}  # without and with intended actions
@@ -251,6 +251,7 @@ def _found(folder: Path, facts: Facts) -> None:
         finally:
             part.unlink()
     there, here = _plain(_read_facts(folder)), _plain(facts)
+    there["spec"] = with_each_limit(there["spec"], here["spec"])
     differs = _first_difference(there, here)
     if differs:
         raise DatasetError(

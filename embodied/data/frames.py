@@ -92,10 +92,12 @@ def _place(path: Path) -> str:
 
 
 def _forget(folder: Path) -> None:
-    """Delete what is left of the same dataset as it was before."""
+    """Delete what is left of the same dataset as it was before, or as earlier versions of this file wrote it."""
     kind = folder.name.partition("-")[0]
     for old in folder.parent.iterdir():
-        if old.is_dir() and not old.name.startswith(kind):
+        version = old.name.rpartition("-")[2]
+        is_earlier = not version.isdecimal() or int(version) < VERSION
+        if old.is_dir() and (is_earlier or old.name.partition("-")[0] != kind):
             shutil.rmtree(old, ignore_errors=True)
 
 

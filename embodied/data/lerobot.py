@@ -74,6 +74,7 @@ class LeRobotDataset:
         row, length = self.rows[index], int(self.lengths[index])
         chosen = {n: f for n, f in self.features.items() if pictures or not self.fields[n].is_picture}
         stored = [feature for feature in chosen.values() if not self._is_video(feature)]
+        stored += [form.INTENDED] if self.facts.intended else []
         columns = self.tables.read(row, [*stored, *_OUTCOMES, "task_index", "timestamp", "frame_index"])
         _check_order(columns)
         complete = self.is_ours and bool(row.get(form.COMPLETE))
@@ -141,7 +142,7 @@ class LeRobotDataset:
         return f"{absent[0].relative_to(self.path)} is missing" if absent else ""
 
 
-_OUTCOMES = (form.ACTION, form.REWARD, form.DONE, form.TRUNCATED, form.SUCCESS, form.HUMAN, form.INTENDED)
+_OUTCOMES = (form.ACTION, form.REWARD, form.DONE, form.TRUNCATED, form.SUCCESS, form.HUMAN)
 
 
 def _column(columns: Mapping[str, Any], name: str, default: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -185,7 +186,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
 def _describe(folder: Path, info: Mapping[str, Any], tasks: list[str]) -> tuple[Facts, dict[str, str], bool]:
     """The facts, the feature of each observation, and whether we wrote it."""
     if (folder / form.OURS).is_file():
-        facts = _read_ours(folder / form.OURS, intended=form.INTENDED in info["features"])
+        facts = _read_ours(folder / form.OURS, intended=_has_intended(info["features"]))
         features = {field.name: form.feature_of(field) for field in fields_of(facts.spec)}
         if {*features.values(), form.ACTION} <= {*info["features"]} and list(facts.spec.tasks) == tasks:
             return facts, features, True
@@ -208,7 +209,8 @@ def _foreign(folder: Path, info: Mapping[str, Any], tasks: list[str]) -> tuple[F
     declared: Mapping[str, Any] = info["features"]
     if form.ACTION not in declared:
         raise DatasetError(f"{folder} has no feature `action` ({', '.join(declared)}); nothing was read.")
-    known = {*_OUTCOMES, *form.INDICES}
+    intended = _has_intended(declared)
+    known = {*_OUTCOMES, *form.INDICES, *([form.INTENDED] if intended else [])}
     obs: dict[str, Array] = {}
     features: dict[str, str] = {}
     left_out: list[str] = []
@@ -234,7 +236,15 @@ def _foreign(folder: Path, info: Mapping[str, Any], tasks: list[str]) -> tuple[F
     origin = f"LeRobot {info['codebase_version']}" + (f", without {', '.join(left_out)}" if left_out else "")
     lacks = {"reward": form.REWARD, "success": form.SUCCESS, "terminated": form.DONE}
     lacking = tuple(name for name, feature in lacks.items() if feature not in declared)
-    return Facts(spec, None, origin, lacking, form.INTENDED in declared), features
+    return Facts(spec, None, origin, lacking, intended), features
+
+
+def _has_intended(declared: Mapping[str, Any]) -> bool:
+    """Whether there are intended actions, in the form of the executed ones: in another, they are of another kind."""
+    if not {form.INTENDED, form.ACTION} <= {*declared}:
+        return False
+    intended, action = declared[form.INTENDED], declared[form.ACTION]
+    return (intended["dtype"], tuple(intended["shape"])) == (action["dtype"], tuple(action["shape"]))
 
 
 def _our_name(feature: str, dtype: str) -> str:

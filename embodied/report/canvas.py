@@ -104,15 +104,29 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
-def wrapped(name: str, width: int = 18, lines: int = 2) -> str:
-    """In lines that fit a margin, broken after spaces and signs; of what is too long the middle is left out."""
-    room = width * lines - (width // 3 if lines > 1 else 0)
-    text = name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2 - 1) :]}"
+def shortened(name: str, most: int) -> str:
+    """What is too long loses its middle: names differ at their ends. Never a formula, never hidden by a legend."""
+    half = most // 2 - 1
+    found = (name if len(name) <= most else f"{name[:half]}…{name[-half:]}").replace("$", r"\$")
+    return f" {found}" if found.startswith("_") else found
+
+
+def wrapped(name: str, width: int = 18) -> str:
+    """In two lines that fit a margin, broken after spaces and signs; three where the signs lie badly."""
     rows = [""]
-    for part in re.findall(rf"[^ =,/_-]{{1,{width - 1}}}[ =,/_-]?|[ =,/_-]", text):
+    for part in re.findall(rf"[^ =,/_-]{{1,{width - 1}}}[ =,/_-]?|[ =,/_-]", shortened(name, 2 * width - width // 3)):
         rows = [*rows[:-1], rows[-1] + part] if len(rows[-1] + part.rstrip()) <= width else [*rows, part]
-    found = "\n".join(row.strip() for row in rows).replace("$", r"\$")  # between $ it would be a formula
-    return f" {found}" if found.startswith("_") else found  # which would hide it in a legend
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def legend(figure: Figure) -> None:
+    """Above the plot, a line for each; `legend_height` is what it adds."""
+    figure.legend(loc="outside upper left", ncols=1, handlelength=3.4, borderpad=0, labelspacing=0.3)
+
+
+def legend_height(rows: int) -> float:
+    """Inches."""
+    return 0.2 * rows + 0.1
 
 
 def counted(axes: Axes) -> None:

@@ -14,8 +14,8 @@ from embodied.comparing.values import RATES, Group, listed
 from embodied.comparing.words import LOOKING, best, checkpoint_sentence, points, single_sentence, turned, verdicts
 from embodied.errors import ConfigError
 from embodied.metrics.bootstrap import profile_band
-from embodied.report.blocks import Block, Listing, Picture, Pictures, Section, Table, seeds_of, table, words
-from embodied.report.canvas import INK, canvas, picture, wrapped
+from embodied.report.blocks import Block, Cell, Listing, Name, Picture, Pictures, Section, Table, seeds_of, table, words
+from embodied.report.canvas import HEIGHT, INK, canvas, legend, legend_height, picture, shortened
 from embodied.report.style import Look
 
 TITLE = "Comparisons"
@@ -57,7 +57,7 @@ def compared(groups: Sequence[Group], looks: Mapping[str, Look]) -> Compared:
     drawn = [*([_forest(found)] if found and found.claims else []), *(each for each in drawn if each)]
     blocks += [Pictures(tuple(drawn))] if drawn else []
     if found and found.claims:
-        blocks += [_claims(found), words(TEST)]
+        blocks += [_claims(found, looks), words(TEST)]
     return Compared(tuple(verdict), Section("comparisons", TITLE, tuple(blocks)))
 
 
@@ -93,18 +93,22 @@ def _upright(claim: Claim) -> Claim:
     return turned(claim, claim.first if claim.difference.estimate >= 0 else claim.second)
 
 
-def _claims(found: Comparison) -> Table:
-    rows: list[list[str]] = []
+def _claims(found: Comparison, looks: Mapping[str, Look]) -> Table:
+    rows: list[list[Cell]] = []
     for claim in map(_upright, found.claims):
         better = claim.improvement
         rows.append([
-            claim.first, claim.second, points(claim.difference, found.metric),
+            Name(claim.first, looks[claim.first]), Name(claim.second, looks[claim.second]),
+            points(claim.difference, found.metric),
             f"{better.estimate:.2f} [{better.low:.2f}, {better.high:.2f}]", f"{claim.p:.2g}", f"{claim.p_holm:.2g}",
             f"{claim.least_p:.2g}", "yes" if claim.verdict != "open" else "no", _needed(claim),
         ])  # fmt: skip
-    columns = ("A", "B", "A - B, IQM", "P(A > B)", "p", f"p for {len(rows)} pair{'s' * (len(rows) > 1)}",
-               "least p possible", f"shown at {100 * found.level:g} %", "seeds to show it, 80 % power")  # fmt: skip
-    return table("Pairs", columns, rows, words=(0, 1, 7))
+    columns = ("A", "B", "A - B, IQM", "P(A > B)", "p", f"p for {len(rows)} pairs", "least p possible",
+               f"shown at {100 * found.level:g} %", "seeds to show it, 80 % power")  # fmt: skip
+    kept = [i for i in range(len(columns)) if i != 5 or len(rows) > 1]  # one pair needs no correction
+    return table(
+        "Pairs", [columns[i] for i in kept], [[row[i] for i in kept] for row in rows], words=(0, 1, kept.index(7))
+    )
 
 
 def _needed(claim: Claim) -> str:
@@ -127,7 +131,7 @@ def _forest(found: Comparison) -> Picture:
         last = 1.0 if rate else math.inf  # an end there is one that nobody knows
         ends = [scale * end for c in claims for end in (c.difference.low, c.difference.high, c.difference.estimate, 0.0)
                 if abs(end) < last]  # fmt: skip
-        room = 0.08 * max(max(ends) - min(ends), 1e-6)
+        room = max(0.08 * (max(ends) - min(ends)), 2.0 if rate else 1e-3)  # also where nothing differs
         low, high = min(ends) - room, max(ends) + room
         for row, claim in enumerate(claims):
             known = [
@@ -137,7 +141,7 @@ def _forest(found: Comparison) -> Picture:
             _whiskers(axes, row, [scale * x for x in known], (low, high))
             filled = INK if claim.verdict != "open" else "white"
             axes.plot([scale * claim.difference.estimate], [row], "o", ms=8, mfc=filled, mec=INK, mew=1.4)
-            name = wrapped(f"{claim.first} - {claim.second}", 56, lines=1)
+            name = f"{shortened(claim.first, 27)} - {shortened(claim.second, 27)}"
             axes.text(0.0, row - 0.42, name, transform=axes.get_yaxis_transform(), fontsize=9.5, va="center",
                       bbox={"facecolor": "white", "lw": 0, "pad": 1})  # fmt: skip
         axes.axvline(0, color=INK, lw=1)
@@ -173,7 +177,7 @@ def _profiles(groups: Sequence[Group], tasks: Sequence[str], looks: Mapping[str,
     every = np.concatenate([matrix.reshape(-1) for matrix in matrices.values()])
     thresholds = np.linspace(0.0, 1.0, THRESHOLDS) if rate else np.linspace(every.min(), every.max(), THRESHOLDS)
     x = (100 if rate else 1) * thresholds
-    with canvas() as (figure, axes):
+    with canvas(height=HEIGHT - 0.3 + legend_height(len(groups))) as (figure, axes):
         for name, matrix in matrices.items():
             look, share = looks[name], (matrix.reshape(-1)[:, None] > thresholds).mean(axis=0)
             if len(matrix) > 1:
@@ -181,13 +185,13 @@ def _profiles(groups: Sequence[Group], tasks: Sequence[str], looks: Mapping[str,
                 axes.fill_between(x, 100 * band.low, 100 * band.high, color=look.color, alpha=0.16, lw=0, step="post")
             axes.step(
                 x, 100 * share, where="post", color=look.color, linestyle=look.line, marker=look.marker, ms=4.5,
-                markevery=0.17, label=wrapped(name, 24),
+                markevery=0.17, label=shortened(name, 50),
             )  # fmt: skip
         axes.set(
             xlabel=f"score{', %' if rate else ''}", ylabel="runs and tasks above it, %", title="Performance profiles"
         )
         axes.set_ylim(-2, 102)
-        figure.legend(loc="outside upper left", ncols=1 if len(groups) < 4 else 2, handlelength=3.4)
+        legend(figure)
         middle = [f"{name} {100 * (matrix > 0.5).mean():.0f} %" for name, matrix in matrices.items()] if rate else []
         alone = [group.name for group in groups if len(group.runs) < 2]
         return picture(

@@ -9,7 +9,7 @@ import numpy as np
 from embodied.metrics.axis import ENV_STEPS, GRADIENT_STEPS
 from embodied.metrics.display import PARTS
 from embodied.report.blocks import Cell, Name, Picture, Pictures, Section, Table, seeds_of, table, words
-from embodied.report.canvas import INK, canvas, duration, picture, time_unit, wrapped
+from embodied.report.canvas import INK, canvas, duration, picture, shortened, time_unit, wrapped
 from embodied.report.history import History
 from embodied.report.style import Look
 
@@ -72,7 +72,7 @@ def _bars(known: Mapping[str, Sequence[History]]) -> Picture:
             left += width
         for y, (name, value) in enumerate(bars):
             if value is None:
-                axes.text(0, y + 0.15, wrapped(name, 60), va="center", fontweight="bold")
+                axes.text(0, y + 0.15, shortened(name, 50), va="center", fontweight="bold")
         axes.set_yticks([*values], [bars[y][0] if by_run else wrapped(bars[y][0]) for y in values])
         axes.set_ylim(len(bars) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)

@@ -20,6 +20,7 @@ SEEDS_AND_STARTS = "over training seeds and starts"
 SEEDS = "over training seeds"
 EPISODES = "one seed: over its episodes only"
 NOTHING = "one seed: no interval"
+ALIKE = "all seeds alike: no interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ def estimate(group: Group, tasks: Sequence[str]) -> Estimate:
     low, high = np.percentile(drawn, (2.5, 97.5))
     if low == high and group.metric in RATES and value in (0.0, 1.0):  # as `clustered_rate` does: a seed is one trial
         low, high = wilson(round(value * len(runs)), len(runs))
+    if low == high:
+        return Estimate(value, None, ALIKE)
     return Estimate(value, Interval(value, float(low), float(high)), SEEDS)
 
 

@@ -65,7 +65,7 @@ class Sorting:
             settings = learned_settings(folder)
             history = read_history(folder)
         except ConfigError as error:
-            self.left_out.append(f"{folder} is damaged: {error}")
+            self.left_out.append(f"{folder} is damaged: {str(error).partition('; nothing was')[0].rstrip('.')}.")
             return
         if history.config.get("purpose") == "tuning":
             self.tuning.append(f"{folder} (seed {history.seed})")

@@ -11,7 +11,7 @@ from embodied.comparing.values import RATES, Group, listed
 from embodied.metrics.bootstrap import aggregate_intervals
 from embodied.metrics.intervals import Interval
 from embodied.report.blocks import Block, Cell, Name, Picture, Pictures, Section, Table, seeds_of, table, words
-from embodied.report.canvas import FAINT, canvas, picture, wrapped
+from embodied.report.canvas import FAINT, canvas, legend, legend_height, picture, shortened, wrapped
 from embodied.report.estimates import Estimate, estimate
 from embodied.report.history import History
 from embodied.report.style import Look
@@ -29,7 +29,7 @@ def results(groups: Sequence[Group], looks: Mapping[str, Look], histories: Mappi
     overall = {group.name: estimate(group, group.tasks) for group in groups if _is_whole(group)}
     whole = [group for group in groups if group.name in overall]
     notes = [note for group in groups for note in _notes(group.name, histories.get(group.name, ()))]
-    blocks: list[Block] = [words(_said(groups), _holes(groups), *notes)]
+    blocks: list[Block] = [words(_said(groups), _holes(groups), _unlike(groups), *notes)]
     each = _tasks(groups)
     drawn = [*([_dots(whole, overall, looks)] if whole else []), *([_task_dots(groups, each, looks)] if each else [])]
     blocks += [Pictures(tuple(drawn))] if drawn else []
@@ -48,7 +48,7 @@ def number(value: float, metric: str) -> str:
 
 
 def with_interval(value: float, interval: Interval | None, metric: str) -> str:
-    if interval is None:
+    if interval is None or interval.low == interval.high:  # runs that are all alike do not show how runs differ
         return number(value, metric)
     scale, digits = (100, ".1f") if metric in RATES else (1, ".3g")
     return f"{number(value, metric)} [{scale * interval.low:{digits}}, {scale * interval.high:{digits}}]"
@@ -67,6 +67,11 @@ def _holes(groups: Sequence[Group]) -> str:
         if lacking
         else ""
     )
+
+
+def _unlike(groups: Sequence[Group]) -> str:
+    counts = {frozenset(group.tasks) for group in groups}
+    return "Groups have different tasks: their means over tasks are not comparable." if len(counts) > 1 else ""
 
 
 def _is_whole(group: Group) -> bool:
@@ -168,13 +173,14 @@ def _task_table(groups: Sequence[Group], found: Found) -> Table:
 def _task_dots(groups: Sequence[Group], found: Found, looks: Mapping[str, Look]) -> Picture:
     metric, tasks = groups[0].metric, list(found)[:MOST_TASKS]
     scale, pitch = (100 if metric in RATES else 1), 0.7 / max(2, len(groups))
-    with canvas(height=1.4 + len(tasks) * (0.2 + 0.11 * len(groups))) as (figure, axes):
+    height = 0.8 + legend_height(len(groups)) + len(tasks) * (0.24 + 0.11 * len(groups))
+    with canvas(height=height) as (figure, axes):
         for index, group in enumerate(groups):
             look = looks[group.name]
             for row, task in enumerate(tasks):
                 if group.name in found[task]:
                     _small(axes, row + (index - (len(groups) - 1) / 2) * pitch, found[task][group.name], look, scale)
-            axes.plot([], [], look.marker, color=look.color, ms=5, label=wrapped(group.name, 24))
+            axes.plot([], [], look.marker, color=look.color, ms=5, label=shortened(group.name, 50))
         for row in range(len(tasks) - 1):
             axes.axhline(row + 0.5, color=FAINT, lw=0.6)
         axes.set_yticks(range(len(tasks)), [wrapped(task, 26) for task in tasks])
@@ -183,7 +189,7 @@ def _task_dots(groups: Sequence[Group], found: Found, looks: Mapping[str, Look])
         axes.set(xlabel=f"{WHAT[metric]}{', %' if metric in RATES else ''}")
         if metric in RATES:
             axes.set_xlim(-2, 102)
-        figure.legend(loc="outside upper left", ncols=2)
+        legend(figure)
         counts = seeds_of({group.name: group.seeds for group in groups})
         some = f" The first {MOST_TASKS} of {len(found)}; the table has all." if len(found) > MOST_TASKS else ""
         meanings = _meanings({name: e for each in found.values() for name, e in each.items()})

@@ -16,11 +16,11 @@ Choice = Literal["none", "few", "all"]
 CHOICES: tuple[str, ...] = get_args(Choice)
 LIMITS = {"few": 4_000_000, "all": 40_000_000}  # bytes of all videos together; a third more as text in the page
 FILMS = {  # file below a run -> what it shows
-    Path("evaluation") / "final" / "success.mp4": "a success",
-    Path("evaluation") / "final" / "failure.mp4": "a failure",
+    Path("evaluation") / "final" / "success.mp4": "episodes that succeeded",
+    Path("evaluation") / "final" / "failure.mp4": "episodes that failed",
     Path("video.mp4"): "fresh episodes after training; green frame: solved",
 }
-TITLES = {"success.mp4": "Success", "failure.mp4": "Failure", "video.mp4": "Episodes"}
+TITLES = {"success.mp4": "Successes", "failure.mp4": "Failures", "video.mp4": "Episodes"}
 
 
 def videos(histories: Mapping[str, Sequence[History]], choice: Choice) -> Section:

@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import Any
@@ -33,6 +33,7 @@ from embodied.runtime.memory import Memory, aligned
 HEADER = struct.Struct("<BQ")
 BYTE, BYTES, PICKLED = 0, 1, 2  # kinds
 LARGE = 1 << 16  # bytes from which a buffer goes through shared memory
+YIELD: Callable[[], None] = getattr(os, "sched_yield", lambda: time.sleep(0))  # macOS has none
 DESCRIPTORS = socket.CMSG_LEN(16 * array("i").itemsize)  # room for those of one message
 
 
@@ -63,7 +64,8 @@ class Wire:
         For `spin_s` it only yields the core, instead of going to sleep: waking takes tens of microseconds.
         """
         deadline = _deadline(timeout_s)
-        header, descriptors = self._first(deadline, time.monotonic() + spin_s if spin_s else 0.0)
+        awake_s = spin_s if timeout_s is None else min(spin_s, timeout_s)
+        header, descriptors = self._first(deadline, time.monotonic() + awake_s if spin_s else 0.0)
         header += self._receive(HEADER.size - len(header), deadline)
         kind, length = HEADER.unpack(header)
         if kind == BYTE:
@@ -81,7 +83,7 @@ class Wire:
                 header, ancillary, _, _ = self.socket.recvmsg(HEADER.size, DESCRIPTORS)
             except BlockingIOError:
                 if spin_until and time.monotonic() < spin_until:
-                    os.sched_yield()
+                    YIELD()
                 else:
                     self._wait(select.POLLIN, deadline)
                 continue

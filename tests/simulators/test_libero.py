@@ -269,7 +269,8 @@ def test_forty_resets_and_two_thousand_steps_leak_nothing():
 
 def test_an_expert_puts_a_can_into_the_basket_and_its_actions_repeat_it():
     r = replace(BOWL, suite="object", tasks=("pick up the alphabet soup and place it in the basket",))
-    expert = r.demonstrator()
+    expert: Any = r.demonstrator()
+    assert expert.correctable == tuple(range(expert.spec.action_dim - 1))  # all but the gripper
     expert.reset(0, 2, 0)
     actions: list[Any] = []
     success = False

@@ -32,6 +32,7 @@ def _there():
 def test_a_demonstration_replays_to_success_through_the_environment(tmp_path, control):
     simulator = replace(PICK, control=control)
     expert = ExpertRecipe(simulator=simulator, folder=str(tmp_path), part="0").build()
+    assert expert.correctable == ()  # a plan is followed blindly
     attempt = expert.attempt(0, seed=4)
     expert.close()
     assert (attempt.success, attempt.kept, attempt.reason) == (True, True, "")

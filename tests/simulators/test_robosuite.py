@@ -212,7 +212,8 @@ def test_an_episode_can_go_on_after_success(build):
 @pytest.mark.parametrize("controller", ["OSC_POSE", "OSC_POSITION"])
 @pytest.mark.parametrize(("task", "longest"), [("Lift", 60), ("Stack", 150)])
 def test_a_script_solves_its_task(task, longest, controller):
-    scene = RobosuiteRecipe(task=task, controller=controller).demonstrator()
+    scene: Any = RobosuiteRecipe(task=task, controller=controller).demonstrator()
+    assert scene.correctable == tuple(range(scene.spec.action_dim - 1))  # all but the gripper
     for seed in range(3):
         scene.reset(0, -1, seed)
         played: list[tuple[float, bool, bool]] = []

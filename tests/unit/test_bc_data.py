@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from embodied.algorithms.bc import BC
-from embodied.data.demonstrations import open_demonstrations
+from embodied.data.demonstrations import SPLIT_ROLE, open_demonstrations, split
 from embodied.data.episode_log import LogWriter
 from embodied.data.recording import Facts
 from embodied.errors import CheckpointError, ConfigError, DatasetError
+from embodied.noise import mix
 from embodied.types import Array
 from policies.mlp import MLPRecipe
 from tests.demonstrated import SPEC, episode, written
@@ -270,7 +271,44 @@ def test_a_stored_initial_state_is_never_on_both_sides_whatever_the_seed(tmp_pat
 
 def test_a_single_initial_state_cannot_be_divided(tmp_path):
     every = [replace(r, label=replace(r.label, initial_state=0)) for r in (episode(3, seed) for seed in range(4))]
-    with pytest.raises(
-        DatasetError, match=r"4 usable episodes \(1 different beginnings\), and holding out 25% of them"
-    ):
+    with pytest.raises(DatasetError, match=r"4 usable episodes \(1 beginning\), and holding out 25% of them"):
         opened(written(tmp_path / "data", every), validation=0.25)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "held"),
+    [
+        ((90, 10), 0.1, {10}),
+        ((1, 99), 0.1, {1}),
+        ((60, 40), 0.1, {40}),  # none is small enough
+        ((3, 3, 3, 3), 0.25, {3}),
+        ((50, 20, 15, 10, 5), 0.2, {20, 15, 10}),  # 20, 15 + 5, 10 + 5, and what else comes first
+        ((1, 1), 0.9, {1}),  # something is left to learn from
+    ],
+)
+def test_no_more_is_held_out_than_was_asked_for_whatever_the_seed(sizes, fraction, held):
+    beginnings = [begin for begin, size in enumerate(sizes) for _ in range(size)]
+    found = set()
+    for seed in range(20):
+        out = split(beginnings, fraction, seed, "d")
+        found.add(int(out.sum()))
+        sides = [{begin for begin, is_out in zip(beginnings, out.tolist(), strict=True) if is_out == side}
+                 for side in (False, True)]  # fmt: skip
+        assert not sides[0] & sides[1]
+    assert found <= {*held, round(fraction * sum(sizes))}
+    assert found
+
+
+def test_where_every_episode_begins_otherwise_the_first_drawn_are_held_out():
+    for count, fraction, number in ((100, 0.1, 10), (12, 0.25, 3), (7, 0.1, 1), (3, 0.1, 1)):
+        drawn = [mix(5, SPLIT_ROLE, one) for one in range(count)]
+        limit = sorted(drawn)[number - 1]
+        assert split(range(count), fraction, 5, "d").tolist() == [one <= limit for one in drawn]
+
+
+def test_the_share_that_is_held_out_is_said_where_it_is_not_the_one_asked_for(caplog):
+    split([0] * 60 + [1] * 40, 0.1, 0, "demos")
+    assert "demos: 40 of 100 episodes (40.0 %) are held out for validation where 10 % were asked for" in caplog.text
+    caplog.clear()
+    split(range(105), 0.1, 0, "demos")
+    assert not caplog.text

@@ -1,7 +1,9 @@
 import json
 import resource
 import signal
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from embodied.learner import checkpoint as checkpoints
 from embodied.learner.learner import load_policy
 from embodied.metrics.logger import cut_back
 from embodied.spec import spec_facts, spec_from
+from embodied.train import load_learner
 from embodied.types import Array, Spec
 from policies.mlp import MLPRecipe
 
@@ -111,3 +114,49 @@ def test_logs_shorter_than_a_checkpoint_remembers_are_refused_and_left_alone(tmp
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl is shorter than when the checkpoint was written"):
         cut_back(tmp_path, {"metrics.jsonl": 10})
     assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"
+
+
+class Loading:
+    """Stands for a learner, which loads what it is given."""
+
+    def __init__(self) -> None:
+        self.loaded: list[Any] = []
+
+    def call(self, _: Any, state: Any) -> Any:
+        self.loaded.append(state)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+
+def continued(saved, here):
+    learner: Any = Loading()
+    facts = json.loads(json.dumps({"spec": spec_facts(saved)}))
+    load_learner(learner, here, checkpoints.Checkpoint(folder="c", tensors=TENSORS, facts=facts))  # type: ignore[arg-type]
+    return len(learner.loaded)
+
+
+SEVERAL = replace(SPEC, tasks=("push", "pick", "open"), max_steps=(50, 80, 60))
+
+
+def test_a_run_from_before_each_task_had_its_limit_is_continued():
+    assert continued(replace(SEVERAL, max_steps=80), SEVERAL) == 1
+    assert continued(replace(SEVERAL, max_steps=None), replace(SEVERAL, max_steps=(50, None, 60))) == 1
+    for other in (50, 90, None):
+        with pytest.raises(CheckpointError, match=rf"max_steps is {other or 'nothing'} there and \[50, 80, 60\] here"):
+            continued(replace(SEVERAL, max_steps=other), SEVERAL)
+
+
+def test_another_simulator_is_told_by_what_differs_and_by_nothing_else():
+    other = replace(SPEC, control_hz=10.0, obs={"state": Array((5,))})
+    with pytest.raises(CheckpointError) as error:
+        continued(SPEC, other)
+    assert str(error.value) == (
+        "the checkpoint c was made with another simulator: obs.state is [[3], 'float32'] there and [[5], 'float32'] "
+        "here; control_hz is 20.0 there and 10.0 here; nothing was continued. Install the simulator's version that the "
+        "run began with, or begin a new run."
+    )
+    long = replace(SPEC, tasks=tuple(f"do {n}" for n in range(100)))
+    with pytest.raises(CheckpointError) as error:
+        continued(long, replace(long, tasks=("push",)))
+    assert len(str(error.value)) < 400

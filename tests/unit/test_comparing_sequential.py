@@ -127,6 +127,7 @@ def test_scores_of_others_decide_without_a_run_of_ours(tmp_path, capsys):
         (["out=OUT"], "OUT holds no comparison to continue"),
         (["out=OUT", "agents.a=csv"], "two or more agents"),
         (["out=OUT", "agents.a=csv", "agents.b=seed=3"], "found `seed=3` in agents.b"),
+        (["out=OUT", "agents.a=csv", "agents.b=evaluate=0"], "found `evaluate=0` in agents.b"),
         (["out=OUT", "agents.a=csv", "agents.b/c=csv"], "found an agent called `b/c`"),
         (["out=OUT", "agents.a=csv", "agents.b=experiment=reach_ppoo"], "Did you mean `experiment=reach_ppo`"),
         (["out=OUT", "agents.a=csv", "agents.b=csv", "seeds=0"], "seeds=0 should be a whole number from 1"),

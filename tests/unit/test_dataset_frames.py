@@ -57,6 +57,16 @@ def test_a_second_time_nothing_is_decoded_until_the_dataset_changes(tmp_path, mo
     assert len(kept) == 1
 
 
+def test_what_an_earlier_version_decoded_is_deleted_and_what_a_later_one_did_is_not(tmp_path, monkeypatch):
+    dataset = write(tmp_path / "d", episode(3))
+    for version in (2, 4, 3):
+        monkeypatch.setattr("embodied.data.frames.VERSION", version)
+        cached(dataset, progress=False)
+        cached(dataset, pictures=False, progress=False)
+    kept = [path.name.split("-")[1:] for path in (tmp_path / "cache" / "frames").glob("*/*") if path.is_dir()]
+    assert sorted(kept) == [["all", "3"], ["all", "4"], ["vectors", "3"], ["vectors", "4"]]
+
+
 def test_without_pictures_only_vectors_are_kept(tmp_path):
     frames = cached(write(tmp_path / "d", episode(3)), pictures=False, progress=False)
     assert list(frames.obs) == ["state"]

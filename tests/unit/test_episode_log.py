@@ -110,6 +110,17 @@ def test_facts_of_another_robot_are_refused_but_another_number_of_environments_i
     LogWriter(tmp_path, replace(FACTS, simulator={"_target_": "simulators.fake.Fake", "num_envs": 8})).close()
 
 
+def test_a_log_from_before_each_task_had_its_limit_goes_on(tmp_path):
+    before, now = (replace(FACTS, spec=replace(SPEC, max_steps=limits)) for limits in (80, (50, 80)))
+    for facts in (before, now, now):
+        with LogWriter(tmp_path, facts) as log:
+            log.write(episode(2))
+    assert len(EpisodeLog(tmp_path)) == 3
+    for limits in ((50, 60), (80, None)):
+        with pytest.raises(DatasetError, match=r"another spec.max_steps \(80, here \["):
+            LogWriter(tmp_path, replace(FACTS, spec=replace(SPEC, max_steps=limits)))
+
+
 def test_a_step_of_another_shape_is_refused_and_nothing_is_written(tmp_path):
     seen = {name: x[0] for name, x in episode(1).obs.items()}
     with LogWriter(tmp_path, FACTS) as log:

@@ -94,6 +94,8 @@ def test_what_is_executed_under_noise_replays_and_what_was_intended_is_the_exper
     assert "replayed 6 of 6 episodes from their seeds: 100.0 %" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"another noise \(0.5, asked for 0.2\)"):
         collect([*words[:2], "noise=0.2", "seed=1", f"out={tmp_path / 'one'}"])
+    with pytest.raises(ConfigError, match=r"another noise \(0.5, asked for 0.0\)"):
+        collect([*words[:2], "seed=1", f"out={tmp_path / 'one'}"])
 
 
 def test_without_noise_nothing_is_written_that_was_not_before(tmp_path):
@@ -105,6 +107,8 @@ def test_without_noise_nothing_is_written_that_was_not_before(tmp_path):
     for r in whole_in(EpisodeLog(tmp_path / "d")):
         assert r.intended is None
         np.testing.assert_allclose(r.action, wanted(r), atol=1e-5)
+    with pytest.raises(ConfigError, match=r"another noise \(0.0, asked for 0.4\)"):
+        collect(["simulator=reach", "episodes=3", "noise=0.4", f"out={tmp_path / 'd'}"])
 
 
 def test_noise_is_refused_where_nobody_would_correct_it(tmp_path):
@@ -191,6 +195,46 @@ def test_datasets_with_and_without_what_was_intended_are_one(tmp_path, to):
     for seed, length in ((0, 5), (1, 3)):
         for name in ("action", "intended"):
             np.testing.assert_array_equal(getattr(by_seed[seed], name), getattr(disturbed(length, seed), name))
+
+
+@pytest.mark.parametrize("names", [("with", "without"), ("without", "with")])
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_of_two_copies_the_one_that_says_what_was_intended_is_kept(tmp_path, names, spoilt):
+    r = disturbed(5)
+    write(tmp_path / "with", r, disturbed(3, seed=1))
+    write(tmp_path / "without", replace(r, intended=None), episode(4, seed=2), facts=FACTS)
+    datasets = [open_dataset(tmp_path / name) for name in names]
+    if spoilt:  # what it saw in the copy that says more, so that the other is the only one
+        depth = {**r.obs, "depth/agent": np.full_like(r.obs["depth/agent"], np.nan)}
+        (tmp_path / "with/log/0.log").unlink()
+        write(tmp_path / "with", replace(r, obs=depth), disturbed(3, seed=1))
+        datasets = [open_dataset(tmp_path / name) for name in names]
+    written, left_out = convert(datasets, "log", tmp_path / "all")
+    assert (written, len(left_out)) == (3, 1)
+    assert left_out[0].episode == f"0:0 of {tmp_path / ('with' if spoilt else 'without')}"
+    assert spoilt or left_out[0].reason == f"it is episode 0:0 of {tmp_path / 'with'} again"
+    by_seed = {found.label.seed: found for found in whole_in(open_dataset(tmp_path / "all"))}
+    np.testing.assert_array_equal(by_seed[0].lesson, r.action if spoilt else r.lesson)
+    np.testing.assert_array_equal(by_seed[1].lesson, disturbed(3, seed=1).lesson)
+
+
+@pytest.mark.parametrize("change", [{"shape": [3]}, {"dtype": "int64"}])
+def test_intended_actions_of_another_form_than_the_executed_ones_are_left_out_and_named(tmp_path, change):
+    pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("av")
+    convert([open_dataset(write(tmp_path / "d", disturbed(5)))], "lerobot", tmp_path / "out")
+    path = tmp_path / "out/meta/info.json"
+    info = json.loads(path.read_text())
+    feature = "complementary_info.intended_action"
+    info["features"][feature] |= change
+    path.write_text(json.dumps(info))
+    (tmp_path / "out/meta/embodied.json").unlink()
+    found = open_dataset(tmp_path / "out")
+    assert not found.facts.intended
+    assert f"without {feature}" in found.facts.origin
+    (r,) = whole_in(found)
+    assert r.intended is None
+    np.testing.assert_array_equal(r.action, disturbed(5).action)
 
 
 def test_lerobot_data_declare_what_was_intended_and_are_read_without_our_own_facts_too(tmp_path):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from embodied.report.canvas import duration, short_number, spread, wrapped
+from embodied.report.canvas import duration, short_number, shortened, spread, wrapped
 from embodied.report.curves import Line, band, curve_of
 from embodied.report.style import looks, short_names
 
@@ -111,7 +111,7 @@ def test_a_label_is_broken_at_signs_and_keeps_both_of_its_ends():
 
 
 def test_a_label_is_never_a_formula_and_never_hidden():
-    assert wrapped("$x$") == r"\$x\$"
+    assert wrapped("$x$") == shortened("$x$", 9) == r"\$x\$"
     assert not wrapped("_x").startswith("_")
 
 

@@ -15,7 +15,7 @@ from embodied.report.assemble import assemble
 from embodied.report.command import ReportRecipe, parse
 from embodied.report.comparisons import compared
 from embodied.report.costs import costs
-from embodied.report.estimates import EPISODES, SEEDS, SEEDS_AND_STARTS, estimate
+from embodied.report.estimates import ALIKE, EPISODES, SEEDS, SEEDS_AND_STARTS, estimate
 from embodied.report.gather import gather
 from embodied.report.results import results
 from embodied.report.style import looks
@@ -123,6 +123,32 @@ def test_success_everywhere_is_not_certainty(tmp_path):
     assert interval_of(write_groups(tmp_path, rates=(1.0,)))[2] < 0.6
 
 
+def test_seeds_that_are_all_alike_have_no_interval(tmp_path):
+    (tmp_path / "a.csv").write_text("group,seed,score\nx,0,0.7\nx,1,0.7\nx,2,0.7\n")
+    found = estimate(gather([str(tmp_path / "a.csv")]).groups[0], ("task",))
+    assert (found.interval, found.meaning) == (None, ALIKE)
+    assert "70.0 % [" not in section(page_of(str(tmp_path / "a.csv")), "scores")
+
+
+def test_means_over_different_tasks_are_not_set_side_by_side_in_silence(tmp_path):
+    write_run(tmp_path / "a", tasks=("push", "pick"))
+    write_run(tmp_path / "b", tasks=("push",))
+    found = gather([f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}"])
+    text = str(results(found.groups, dict(zip("ab", looks(2), strict=True)), found.histories).blocks[0])
+    assert "not comparable" in text
+
+
+def test_runs_that_count_gradient_steps_have_a_curve_of_their_own(tmp_path):
+    write_run(tmp_path / "ppo")
+    folder = write_run(tmp_path / "bc")
+    text = (folder / "metrics.jsonl").read_text().replace("env_steps", "gradient_steps")
+    (folder / "metrics.jsonl").write_text(text.replace("seconds/collect", "seconds/evaluate"))
+    page = page_of(f"ppo={tmp_path / 'ppo'}", f"bc={folder}", videos="none")
+    names = [picture.name for picture in page.pictures]
+    assert names[:3] == ["curves-env-steps", "curves-gradient-steps", "curves-wall-time"]
+    assert "evaluations on the way" in section(page, "time")
+
+
 def test_what_was_not_recorded_is_not_zero(tmp_path):
     folder = write_run(tmp_path / "a", points=3)
     text = (folder / "metrics.jsonl").read_text()
@@ -150,7 +176,7 @@ def test_videos_that_do_not_fit_are_named(tmp_path, monkeypatch):
     write_video(folder / "evaluation" / "final" / "failure.mp4")
     monkeypatch.setitem(videos.LIMITS, "few", first.stat().st_size)
     found = videos.videos(gather([f"a={folder}"]).histories, "few")
-    assert [clip.title for clip in blocks_of(found, "clips")[0].clips] == ["Success: a, seed 0."]
+    assert [clip.title for clip in blocks_of(found, "clips")[0].clips] == ["Successes: a, seed 0."]
     assert "failure.mp4" in blocks_of(found, "listing")[0].items[0]
     assert "over the limit" in blocks_of(found, "listing")[0].items[0]
 

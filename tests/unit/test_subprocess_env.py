@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import socket
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -13,10 +15,11 @@ import torch
 
 from embodied.config import recipe
 from embodied.errors import ConfigError, EnvProcessError
+from embodied.runtime.wire import Wire
 from embodied.sampler.sampler import Sampler
 from embodied.sampler.starts import Starts
 from embodied.types import Start
-from simulators.subprocess_env import Patience, SubprocessEnv, split
+from simulators.subprocess_env import Patience, SubprocessEnv, _serve, split
 from tests.counting import CountingRecipe
 from tests.made import Says
 
@@ -236,3 +239,24 @@ def test_pictures_and_states_come_from_every_process(processes):
 def test_slices_are_as_even_as_they_can_be():
     assert split(10, 4) == [3, 3, 2, 2]
     assert split(2, 8) == [1, 1]
+
+
+def test_a_worker_that_may_not_choose_how_it_is_scheduled_works_all_the_same(monkeypatch):
+    asked = []
+
+    def refused(*_):
+        asked.append(True)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "SCHED_BATCH", 3, raising=False)
+    monkeypatch.setattr(os, "sched_param", lambda priority: priority, raising=False)
+    monkeypatch.setattr(os, "sched_setscheduler", refused, raising=False)
+    ours, theirs = (Wire(end) for end in socket.socketpair())
+    worker = threading.Thread(target=_serve, args=(theirs, STEADY, 0.0), daemon=True)
+    worker.start()
+    assert ours.hear(10.0).num_envs == 1
+    ours.close()
+    worker.join(10.0)
+    theirs.close()
+    assert asked == [True]
+    assert not worker.is_alive()

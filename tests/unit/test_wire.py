@@ -1,17 +1,20 @@
 """Messages between a process and its child: what travels, in which memory, and what happens when nobody hears."""
 
 import gc
+import importlib.util
 import logging
 import os
 import socket
 import tempfile
 import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
 import torch
 
+from embodied.runtime import wire
 from embodied.runtime.memory import Memory
 from embodied.runtime.wire import LARGE, Wire, _pickled
 from embodied.types import Array, Spec
@@ -156,3 +159,60 @@ def test_nothing_of_a_message_that_was_sent_waits_for_the_cyclic_collector():
         assert alive() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("spin_s", [0.01, 5.0])
+def test_a_late_message_is_heard_awake_or_asleep(ends, spin_s):
+    later = threading.Timer(0.1, ends[0].tell, ((1, 2),))
+    later.start()
+    assert ends[1].hear(5.0, spin_s=spin_s) == (1, 2)
+    later.join()
+
+
+def test_hanging_up_is_noticed_awake(ends):
+    later = threading.Timer(0.05, ends[0].close)
+    later.start()
+    with pytest.raises(EOFError):
+        ends[1].hear(5.0, spin_s=5.0)
+    later.join()
+
+
+@pytest.mark.parametrize("spin_s", [0.01, 5.0])
+def test_who_waits_awake_waits_no_longer_than_was_said(ends, spin_s):
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        ends[1].hear(0.1, spin_s=spin_s)
+    assert 0.09 < time.monotonic() - began < 2.0
+
+
+def test_a_system_that_yields_no_core_can_wait_awake_too(monkeypatch):
+    monkeypatch.delattr(os, "sched_yield", raising=False)
+    spec = importlib.util.spec_from_file_location("wire_elsewhere", wire.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+    ours, theirs = (elsewhere.Wire(end) for end in socket.socketpair())
+    later = threading.Timer(0.05, ours.tell, (b"s",))
+    later.start()
+    assert theirs.hear(5.0, spin_s=5.0) == b"s"
+    later.join()
+    ours.close()
+    theirs.close()
+
+
+def test_memory_arrives_through_a_socket_that_was_full_before_the_first_byte(ends):
+    filled = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            filled += ends[0].socket.send(b"x" * 4096)
+    memory = Memory.of(LAYOUT)
+    memory.tensors(LAYOUT)["number"].fill_(2.5)
+    ends[0].patience_s = 5.0
+    thread = threading.Thread(target=ends[0].tell, args=(("attach", memory),))
+    thread.start()
+    time.sleep(0.1)
+    assert thread.is_alive()
+    assert ends[1]._receive(filled, time.monotonic() + 5.0) == b"x" * filled
+    assert ends[1].hear(5.0)[1].tensors(LAYOUT)["number"].tolist() == [[2.5, 2.5], [2.5, 2.5]]
+    thread.join()
