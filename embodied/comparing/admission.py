@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from embodied.comparing.values import Group, Run, listed, ranges
@@ -31,8 +32,21 @@ def admit(groups: Sequence[Group], *, tasks: Tasks = "all") -> Admitted:
             kept.append(replace(group, runs=runs))
     if len(kept) < 2:
         raise ConfigError(_too_few(groups, kept, notes))
+    _check_apart(kept)
     chosen, said = _tasks(kept, tasks)
     return Admitted(tuple(kept), chosen, tuple([*notes, *said, *_unequal(kept), *_conditions(kept)]))
+
+
+def _check_apart(groups: list[Group]) -> None:
+    owners: dict[Path, str] = {}
+    for group in groups:
+        for folder in [run.folder.resolve() for run in group.runs if run.folder is not None]:
+            other = owners.setdefault(folder, group.name)
+            if other != group.name:
+                raise ConfigError(
+                    f"{folder} is in both {other} and {group.name}; nothing was compared, as a group cannot differ "
+                    f"from a part of itself. Name each run once."
+                )
 
 
 def _test_runs(group: Group, tuned: set[int]) -> tuple[tuple[Run, ...], list[str]]:

@@ -28,7 +28,21 @@ Runs that differ in nothing but their seed are one group. A run counts by the ev
 
 embodied compare runs/ppo runs/sac
 embodied compare ours=runs/ppo theirs=scores.csv tasks=shared plots=/tmp/pictures
-"""
+
+embodied compare --sequential out=FOLDER agents.NAME="..." agents.NAME="..." [key=value ...]
+  agents.NAME="..."    settings of `embodied train` without seed and run_dir; agents.NAME=csv: somebody else trains it
+  seeds=5              of each agent before the first decision, and before each later one of the undecided
+  interims=5           decisions at most
+  level=0.05           probability of any wrong claim, whenever it ends
+  metric=success_once  or success_at_end, return; mean over tasks
+  first_seed=0         the seeds count up from here
+  scores=FILE          CSV of scores that somebody else made, of the seeds that are asked for
+  jobs=1               runs at a time
+  dry=true             only say which runs come next
+The same command, or out=FOLDER alone, continues one that was stopped. Decisions: AdaStop (Mathieu et al. 2023).
+
+embodied compare --sequential out=runs/gamma agents.high="experiment=reach_ppo" \\
+    agents.low="experiment=reach_ppo algorithm.gamma=0.5\""""
 
 SEQUENTIAL = "--sequential"
 KEYS = ("metric", "tasks", "at", "level", "json", "plots")
@@ -45,14 +59,13 @@ class Settings:
 
 
 def main(argv: list[str]) -> int:
-    helps = not argv or argv[0] in ("-h", "--help")
-    if helps or SEQUENTIAL in argv:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if SEQUENTIAL in argv:
         from embodied.comparing import sequential_command  # which trains, and so imports torch
 
-        if not helps:
-            return sequential_command.main([word for word in argv if word != SEQUENTIAL])
-        print(USAGE + sequential_command.USAGE)
-        return 0
+        return sequential_command.main([word for word in argv if word != SEQUENTIAL])
     s = parse(argv)
     groups = read_groups(s.paths, metric=s.metric)
     found = compare(groups, tasks=s.tasks, level=s.level)

@@ -18,22 +18,6 @@ from embodied.sweeping.crew import Ended, finished, log_of, run_all
 from embodied.sweeping.plan import Job
 from embodied.sweeping.progress import Progress
 
-USAGE = f"""
-embodied compare --sequential out=FOLDER agents.NAME="..." agents.NAME="..." [key=value ...]
-  agents.NAME="..."    settings of `embodied train` without seed and run_dir; agents.NAME={CSV}: somebody else trains it
-  seeds=5              of each agent before the first decision, and before each later one of the undecided
-  interims=5           decisions at most
-  level=0.05           probability of any wrong claim, whenever it ends
-  metric=success_once  or success_at_end, return; mean over tasks
-  first_seed=0         the seeds count up from here
-  scores=FILE          CSV of scores that somebody else made, of the seeds that are asked for
-  jobs=1               runs at a time
-  dry=true             only say which runs come next
-The same command, or out=FOLDER alone, continues one that was stopped. Decisions: AdaStop (Mathieu et al. 2023).
-
-embodied compare --sequential out=runs/gamma agents.high="experiment=reach_ppo" \\
-    agents.low="experiment=reach_ppo algorithm.gamma=0.5\""""
-
 KEYS = ("out", "seeds", "interims", "level", "metric", "first_seed", "scores", "jobs", "dry")
 AGENT = "agents."
 STOPPING = {

@@ -18,6 +18,7 @@ from embodied.report.history import History, Numbers
 POINTS = 200  # of the grid
 BAND_SEEDS = 3  # fewer have no band: there is nothing to draw from
 REPLICATES, CHUNK = 2000, 100
+COVERS = {3: 75, 4: 80, 5: 83, 6: 86, 8: 88, 10: 90, 15: 92, 20: 93, 30: 94}  # %, by seeds: of normal curves, simulated
 Middle = Literal["mean", "iqm"]
 Along = Literal["progress", "wall_s"]
 
@@ -79,6 +80,11 @@ def band(values: Numbers, middle: Middle = "mean", seed: int = 0) -> tuple[Numbe
         )  # (replicates, points)
     low, high = np.percentile(found, (2.5, 97.5), axis=0)
     return low, high
+
+
+def covers(runs: int) -> int:
+    """How often, in percent, the band of so many seeds holds the mean of all seeds; `tests` simulate it."""
+    return COVERS[max(known for known in COVERS if known <= runs)]
 
 
 def _middle(values: Numbers, middle: Middle) -> Numbers:

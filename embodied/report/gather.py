@@ -63,18 +63,30 @@ class Sorting:
     def look(self, pile: Pile, folder: Path) -> None:
         try:
             settings = learned_settings(folder)
-            history = read_history(folder)
         except ConfigError as error:
-            self.left_out.append(f"{folder} is damaged: {str(error).partition('; nothing was')[0].rstrip('.')}.")
+            self.left_out.append(f"{folder} was left out: {_reason(error)}")
             return
-        if history.config.get("purpose") == "tuning":
-            self.tuning.append(f"{folder} (seed {history.seed})")
-            self.tuned.add(history.seed)
+        history, score = _history(folder), _score(folder, self.metric)
+        if isinstance(history, str) and isinstance(score, str):
+            self.left_out.append(f"{folder} was left out: {history}")
+            return
+        known = history if isinstance(history, History) else score
+        if isinstance(known, History | Run) and known.purpose == "tuning":
+            self.tuning.append(f"{folder} (seed {known.seed})")
+            self.tuned.add(known.seed)
             if not self.only_tuning:
                 return
-        pile.histories[folder] = history
+            score = "it is for tuning."
         pile.settings[folder] = json.dumps(settings, sort_keys=True, default=str)
-        if history.config.get("purpose") != "tuning" and self._has_score(folder, history):
+        if isinstance(history, History):
+            pile.histories[folder] = history
+            if history.state == "running":
+                score = "no run has one before it ends."
+            if isinstance(score, str):
+                self.left_out.append(f"{folder} ({history.standing}) has a curve here, and no score: {score}")
+        else:
+            self.left_out.append(f"{folder} has a score here, and no curve: {history}")
+        if isinstance(score, Run):
             pile.scored.append(folder)
 
     def of_table(self, group: Group) -> Group:
@@ -93,19 +105,24 @@ class Sorting:
     def shown(self, rows: Sequence[History]) -> tuple[History, ...]:
         return tuple(row for row in rows if self.only_tuning or row.seed not in self.tuned)
 
-    def _has_score(self, folder: Path, history: History) -> bool:
-        if history.state == "running":
-            self.left_out.append(f"{folder} is still {history.standing}: it has a curve here, and no score yet.")
-            return False
-        try:
-            found = read_run(folder, metric=self.metric)
-        except ConfigError as error:
-            self.left_out.append(f"The score of {folder} is damaged: {error}")
-            return False
-        if isinstance(found, Run):
-            return True
-        self.left_out.append(f"{folder} ({history.standing}) has a curve here, and no score: {found}")
-        return False
+
+def _history(folder: Path) -> History | str:
+    try:
+        return read_history(folder)
+    except ConfigError as error:
+        return _reason(error)
+
+
+def _score(folder: Path, metric: str) -> Run | str:
+    try:
+        return read_run(folder, metric=metric)
+    except ConfigError as error:
+        return _reason(error)
+
+
+def _reason(error: ConfigError) -> str:
+    """Without what did not happen to whoever else asked."""
+    return f"{str(error).partition('; nothing was')[0].rstrip('.')}."
 
 
 def gather(words: Sequence[str], *, metric: str = "success_once") -> Material:

@@ -40,6 +40,10 @@ class History:
         return int(self.config.get("seed", 0))
 
     @property
+    def purpose(self) -> str:
+        return str(self.config.get("purpose", "test"))
+
+    @property
     def done(self) -> int:
         """Along the axis."""
         return int(self.rows[-1][self.axis.key])

@@ -8,7 +8,7 @@ from typing import Any
 from embodied.metrics.axis import Axis
 from embodied.report.blocks import Picture, Pictures, Section, seeds_of, words
 from embodied.report.canvas import canvas, counted, label_ends, picture, time_unit
-from embodied.report.curves import BAND_SEEDS, Curve, Middle, curve_of, line_of
+from embodied.report.curves import BAND_SEEDS, Curve, Middle, covers, curve_of, line_of
 from embodied.report.history import History
 from embodied.report.style import Look
 
@@ -116,12 +116,19 @@ def _caption(curves: Mapping[str, Curve], groups: Mapping[str, Sequence[History]
     seeds = seeds_of({name: [row.seed for row in rows] for name, rows in groups.items()})
     text = f"Thick: {MEANING[middle]}, each run interpolated on a common grid."
     if any(curve.has_band for curve in curves.values()):
-        text += " Band: 95 % bootstrap interval over seeds at each point, too narrow with fewer than 5 seeds."
+        text += f" Band: 95 % bootstrap interval over seeds at each point{_narrow(curves)}."
     if bare := [name for name, curve in curves.items() if len(curve.x) and not curve.has_band]:
         text += f" No band with fewer than {BAND_SEEDS} seeds: {', '.join(bare)}."
     if any(len(curve.lines) <= EACH_UP_TO for curve in curves.values()):
         text += f" Thin: single runs, in groups of up to {EACH_UP_TO}."
     return f"{text} {seeds}"
+
+
+def _narrow(curves: Mapping[str, Curve]) -> str:
+    """The bootstrap of few seeds promises too much, and says by how much."""
+    runs = sorted({len(curve.lines) for curve in curves.values() if curve.has_band})
+    told = [f"{covers(n)} % of the time with {n} seeds" for n in runs if covers(n) < 93]
+    return f"; so few seeds make it too narrow: it holds the mean of all seeds about {', '.join(told)}" if told else ""
 
 
 def _alt(curves: Mapping[str, Curve], along: str) -> str:

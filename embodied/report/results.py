@@ -129,8 +129,8 @@ def _summary(groups: Sequence[Group], overall: Mapping[str, Estimate], looks: Ma
         cells += [with_interval(intervals[k].estimate, intervals[k], metric) if intervals else "-" for k in names]
         episodes = sum(run.episodes or 0 for run in group.runs)
         counts = [str(len(group.runs)), str(len(group.tasks)), f"{episodes:,}" if episodes else "not told"]
-        rows.append([Name(group.name, looks[group.name]), *counts, *cells])
-    columns = ("group", "seeds", "tasks", "episodes", "mean", "interquartile mean", *(title for _, title in extra))
+        rows.append([Name(group.name, looks[group.name]), *cells, *counts])
+    columns = ("group", "mean", "interquartile mean", *(title for _, title in extra), "seeds", "tasks", "episodes")
     caption = f"Final scores; intervals of the mean {_meanings(overall)}, of the others over training seeds"
     return table(caption, columns, rows)
 

@@ -251,6 +251,13 @@ def test_one_seed_beside_several_is_placed_among_them():
     )
 
 
+def test_a_run_in_two_groups_is_refused(tmp_path):
+    for seed in range(2):
+        scored_run(tmp_path / f"seed{seed}", {"push": [1]}, seed=seed)
+    with pytest.raises(ConfigError, match=r"seed1 is in both all and one; nothing was compared"):
+        compare(read_groups([f"all={tmp_path}", f"one={tmp_path / 'seed1'}"]))
+
+
 def test_one_group_is_nothing_to_compare():
     with pytest.raises(ConfigError, match=r"found one: good with seeds 0-4.*A=PATH B=PATH"):
         compare([APART[0]])

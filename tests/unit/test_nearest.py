@@ -12,7 +12,7 @@ MANY = [f"Task{letter}-v1" for letter in "abcdefghij"]
 
 def test_of_many_names_only_near_ones_are_told():
     assert str(unknown("it has no task", "Taska", MANY)) == (
-        "it has no task `Taska`; nothing was built. Nearest: Taska-v1, Taskj-v1, Taski-v1."
+        "it has no task `Taska`; nothing was built. Nearest: Taska-v1, Taskb-v1, Taskc-v1."
     )
 
 

@@ -186,7 +186,11 @@ def test_the_browser_has_nothing_to_complain_of(browser):
 
 def test_the_page_says_what_it_left_out(browser):
     text = told(browser, "document.getElementById('left-out').innerText")
-    for name in ("runs/damaged is damaged", "runs/tuned (seed 1000000)", "runs/running is still running at 40"):
+    for name in (
+        "runs/damaged was left out",
+        "runs/tuned (seed 1000000)",
+        "runs/running (running at 40 %) has a curve",
+    ):
         assert name in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "tuning run" in told(browser, "document.getElementById('verdict').innerText")
 

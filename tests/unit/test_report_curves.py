@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embodied.report.canvas import duration, short_number, shortened, spread, wrapped
-from embodied.report.curves import Line, band, curve_of
+from embodied.report.curves import Line, band, covers, curve_of
 from embodied.report.style import looks, short_names
 
 
@@ -68,6 +68,13 @@ def test_the_band_of_the_mean_is_the_bootstrap_of_scipy():
     found = bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=20_000, rng=0)
     assert low[0] == pytest.approx(found.confidence_interval.low, abs=0.05)
     assert high[0] == pytest.approx(found.confidence_interval.high, abs=0.05)
+
+
+@pytest.mark.parametrize("runs", [3, 5, 10])
+def test_the_band_covers_what_its_caption_says(runs):
+    low, high = band(np.random.default_rng(0).normal(size=(runs, 2000)))
+    assert 100 * np.mean((low <= 0) & (high >= 0)) == pytest.approx(covers(runs), abs=2.5)
+    assert covers(runs + 1) >= covers(runs)
 
 
 def test_the_interquartile_mean_leaves_out_the_worst_and_the_best_run():

@@ -49,20 +49,29 @@ def test_a_run_that_someone_writes_to_is_running_and_has_no_score(tmp_path):
         found = gather([str(tmp_path / "runs")])
     assert {row.seed for rows in found.histories.values() for row in rows} == {0, 1}
     assert [run.seed for group in found.groups for run in group.runs] == [1]
-    assert "is still running at 25 %" in found.left_out[0]
+    assert "(running at 25 %) has a curve here, and no score" in found.left_out[0]
 
 
 def test_a_damaged_run_is_named_and_the_others_are_reported(tmp_path):
     for seed in range(3):
         write_run(tmp_path / "runs" / str(seed), seed=seed)
     (tmp_path / "runs" / "1" / "config.yaml").write_text("a: [1")
-    (tmp_path / "runs" / "2" / "metrics.jsonl").write_text("{\n{}\n")
+    (tmp_path / "runs" / "2" / "facts.json").unlink()
+    (tmp_path / "runs" / "2" / "evaluation" / "final" / "summary.json").write_text("{")
     found = gather([str(tmp_path / "runs")])
     assert [row.seed for row in found.runs] == [0]
-    assert [("runs/1 is damaged" in text, "runs/2 is damaged" in text) for text in found.left_out] == [
-        (True, False),
-        (False, True),
-    ]
+    assert ["runs/1 was left out" in text for text in found.left_out] == [True, False]
+    assert ["runs/2 was left out" in text for text in found.left_out] == [False, True]
+
+
+def test_a_run_whose_log_is_damaged_keeps_its_score_as_in_compare(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / "runs" / str(seed), seed=seed)
+    (tmp_path / "runs" / "1" / "metrics.jsonl").write_text("{\n{}\n")
+    found = gather([str(tmp_path / "runs")])
+    assert [row.seed for row in found.runs] == [0]
+    assert found.groups[0].seeds == (0, 1)
+    assert "runs/1 has a score here, and no curve" in found.left_out[0]
 
 
 def test_tuning_runs_are_in_no_score_and_no_curve(tmp_path):
@@ -122,8 +131,8 @@ def test_a_run_without_a_score_joins_the_group_of_its_settings(tmp_path):
 
 def test_nothing_to_report_is_refused_with_the_reasons(tmp_path):
     folder = write_run(tmp_path / "a")
-    (folder / "facts.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"nothing was written.*facts\.json could not be read"):
+    (folder / "config.yaml").write_text("a: [1")
+    with pytest.raises(ConfigError, match=r"nothing was written.*config\.yaml cannot be read"):
         gather([str(folder)])
 
 
