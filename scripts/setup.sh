@@ -89,6 +89,15 @@ vulkan() {  # ManiSkill opens a Vulkan device, even for states
   say "${advice:-ManiSkill cannot run here yet; everything else can. Why, and what to type: .venv/bin/embodied doctor vulkan}"
 }
 
+browser() {  # the page of `embodied report` is tested in it
+  command -v chromium > /dev/null && command -v chromedriver > /dev/null && { say "Chromium is there"; return; }
+  if may_install; then
+    say "Chromium, in which the page of a report is tested"
+    apt_install chromium chromium-driver && return
+  fi
+  say "no Chromium: the tests of a report's page are skipped; on Debian: sudo apt-get install -y chromium chromium-driver"
+}
+
 [ "$(uname -s)" = Linux ] && standard=maniskill,libero,data,dev || standard=data,dev  # SAPIEN has no wheels elsewhere
 extras=${EXTRAS:-$(cat .venv/.extras 2> /dev/null || echo "$standard")}
 key=$({ cat pyproject.toml constraints.txt scripts/setup.sh scripts/vulkan.sh; echo "$PWD" "$extras" "${TORCH_INDEX_URL:-}"; } | cksum)
@@ -109,6 +118,7 @@ graphics=complete
 rm -f .venv/.graphics .venv/.vulkan
 drawing
 case ",$extras," in *,maniskill,*) vulkan ;; esac
+case ",$extras," in *,dev,*) browser ;; esac
 [ $graphics = incomplete ] || touch .venv/.graphics
 if [ $graphics = complete ]; then
   echo "Ready after $((SECONDS - started)) s: \`make train\` trains a policy, \`.venv/bin/embodied doctor\` says what this machine can do."

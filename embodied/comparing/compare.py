@@ -36,7 +36,7 @@ class Summary:
     median: float
     iqm: float
     optimality_gap: float | None  # of rates: how far they stay below 1
-    interval: Interval | None  # of the IQM: stratified bootstrap, 95 %
+    interval: Interval | None  # of the IQM: bootstrap over whole runs, 95 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _summary(group: Group, scores: Scores) -> Summary:
         median=float(median(scores)),
         iqm=float(iqm(scores)),
         optimality_gap=float(optimality_gap(scores)) if group.metric in RATES else None,
-        interval=aggregate_intervals(scores, replicates=REPLICATES)["iqm"] if len(scores) > 1 else None,
+        interval=aggregate_intervals(scores, replicates=REPLICATES, whole=True)["iqm"] if len(scores) > 1 else None,
     )
 
 
@@ -137,7 +137,7 @@ def _claim(first: Group, second: Group, a: Scores, b: Scores, level: float, pair
         first=first.name,
         second=second.name,
         difference=difference(a, b, level=1 - level, bounds=bounds),
-        improvement=improvement_interval(a, b, replicates=REPLICATES, level=1 - level).probability,
+        improvement=improvement_interval(a, b, replicates=REPLICATES, level=1 - level, whole=True).probability,
         p=p,
         p_holm=p,
         least_p=least_p(len(a), len(b)),

@@ -49,7 +49,7 @@ def draw_profiles(c: Comparison, path: Path) -> Path:
     figure, axes = pyplot.subplots(figsize=(6.5, 4), constrained_layout=True)
     for i, (name, scores) in enumerate(matrices.items()):
         gray, dash = GRAYS[i % len(GRAYS)], DASHES[i % len(DASHES)]
-        band = profile_band(scores, thresholds) if len(scores) > 1 else None
+        band = profile_band(scores, thresholds, whole=True) if len(scores) > 1 else None
         if band is None:
             estimate = (scores.reshape(-1)[:, None] > thresholds).mean(axis=0)
         else:

@@ -193,8 +193,8 @@ def split(beginnings: Sequence[int], fraction: float, seed: int, name: str) -> T
     held_out = torch.tensor([one in chosen for one in drawn])
     if (held := int(held_out.sum())) != number:
         logger.warning(
-            "%s: %d of %d episodes (%.1f %%) are held out for validation where %g %% were asked for: those that begin "
-            "alike stay together.", name, held, count, 100 * held / count, 100 * fraction,
+            "%s: %d of %d episodes (%.1f %%) are held out for validation where %g %% were asked for: at least one is, "
+            "and those that begin alike stay together.", name, held, count, 100 * held / count, 100 * fraction,
         )  # fmt: skip
     return held_out
 

@@ -40,16 +40,17 @@ class Improvement:
 
 
 def aggregate_intervals(
-    scores: ArrayLike, *, replicates: int = 50_000, level: float = 0.95, seed: int = 0
+    scores: ArrayLike, *, replicates: int = 50_000, level: float = 0.95, seed: int = 0, whole: bool = False
 ) -> dict[str, Interval]:
-    """Mean, median, IQM and optimality gap of (runs, tasks), each with its stratified bootstrap interval.
+    """Mean, median, IQM and optimality gap of (runs, tasks), each with its bootstrap interval.
 
-    Runs are drawn anew inside each task, independently (Agarwal et al. 2021, section 4.1): the statement is about other
-    runs on the same tasks. All four see the same draws.
+    Runs are drawn anew inside each task, independently (stratified; Agarwal et al. 2021, section 4.1): right where each
+    task was trained by itself. Where one policy plays all tasks its scores rise and fall together, and `whole` runs
+    must be drawn. The statement is about other runs on the same tasks. All four see the same draws.
     """
     matrix = _several_runs(scores, "scores")
     found: dict[str, list[Scores]] = {name: [] for name in AGGREGATES}
-    for drawn in resamples(matrix, replicates, np.random.default_rng(seed)):
+    for drawn in resamples(matrix, replicates, np.random.default_rng(seed), whole=whole):
         for name, aggregate in AGGREGATES.items():
             found[name].append(aggregate(drawn))
     return {
@@ -59,20 +60,38 @@ def aggregate_intervals(
 
 
 def profile_band(
-    scores: ArrayLike, thresholds: ArrayLike, *, replicates: int = 2000, level: float = 0.95, seed: int = 0
+    scores: ArrayLike,
+    thresholds: ArrayLike,
+    *,
+    replicates: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    whole: bool = False,
 ) -> Band:
-    """Performance profile of (runs, tasks) at each threshold, with its pointwise bootstrap band."""
+    """Performance profile of (runs, tasks) at each threshold, with its pointwise bootstrap band.
+
+    `whole`: see `aggregate_intervals`.
+    """
     matrix, points = _several_runs(scores, "scores"), np.asarray(thresholds, dtype=np.float64)
-    chunks = resamples(matrix, replicates, np.random.default_rng(seed), width=len(points))
+    chunks = resamples(matrix, replicates, np.random.default_rng(seed), width=len(points), whole=whole)
     found = np.concatenate([profile(drawn, points) for drawn in chunks])  # (replicates, thresholds)
     low, high = np.percentile(found, _ends(level), axis=0)
     return Band(profile(matrix, points), low, high)
 
 
 def improvement_interval(
-    first: ArrayLike, second: ArrayLike, *, replicates: int = 50_000, level: float = 0.95, seed: int = 0
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    replicates: int = 50_000,
+    level: float = 0.95,
+    seed: int = 0,
+    whole: bool = False,
 ) -> Improvement:
-    """Probability of improvement between two matrices over the same tasks, both drawn anew."""
+    """Probability of improvement between two matrices over the same tasks, both drawn anew.
+
+    `whole`: see `aggregate_intervals`.
+    """
     a, b = _several_runs(first, "the scores of the first"), _several_runs(second, "the scores of the second")
     if a.shape[1] != b.shape[1]:
         raise ConfigError(
@@ -81,24 +100,30 @@ def improvement_interval(
         )
     generator, width = np.random.default_rng(seed), a.size * b.shape[0]  # pairs of runs on all tasks
     both = zip(
-        resamples(a, replicates, generator, width=width), resamples(b, replicates, generator.spawn(1)[0], width=width),
+        resamples(a, replicates, generator, width=width, whole=whole),
+        resamples(b, replicates, generator.spawn(1)[0], width=width, whole=whole),
         strict=True,
-    )  # fmt: skip
+    )
     found = np.concatenate([improvement(x, y) for x, y in both])
     return Improvement(_interval(float(improvement(a, b)), found, level))
 
 
-def resamples(scores: Scores, replicates: int, generator: np.random.Generator, *, width: int = 0) -> Iterator[Scores]:
-    """Chunks (some, runs, tasks) that add up to `replicates`; `width` numbers are needed to work on one replicate."""
+def resamples(
+    scores: Scores, replicates: int, generator: np.random.Generator, *, width: int = 0, whole: bool = False
+) -> Iterator[Scores]:
+    """Chunks (some, runs, tasks) that add up to `replicates`; `width` numbers are needed to work on one replicate.
+
+    Runs are drawn for each task by itself, or `whole`.
+    """
     runs, tasks = scores.shape
     size = max(1, CHUNK // max(scores.size, width))
     for start in range(0, replicates, size):
         count = min(size, replicates - start)
-        yield take(scores, generator.integers(runs, size=(count, runs, tasks), dtype=np.int32))
+        yield take(scores, generator.integers(runs, size=(count, runs, 1 if whole else tasks), dtype=np.int32))
 
 
 def take(scores: Scores, draws: NDArray[Any]) -> Scores:
-    """Entry (b, r, t) is the score of run `draws[b, r, t]` on task t."""
+    """Entry (b, r, t) is the score of run `draws[b, r, t]` on task t; draws (b, r, 1) are for all tasks."""
     tasks = scores.shape[1]
     return scores.reshape(-1)[draws * tasks + np.arange(tasks, dtype=draws.dtype)]
 

@@ -25,7 +25,7 @@ THRESHOLDS = 201
 TEST = (
     "A claim rests on a two-sided permutation test of the interquartile means (IQM) over training seeds, corrected for "
     "the number of pairs (Holm). The interval of a difference holds the shifts that the test does not reject. "
-    "P(A > B): the probability that a run of A beats one of B on the same task, with a stratified bootstrap interval."
+    "P(A > B): the probability that a run of A beats one of B on the same task, with a bootstrap interval over whole runs."
 )
 
 
@@ -181,7 +181,7 @@ def _profiles(groups: Sequence[Group], tasks: Sequence[str], looks: Mapping[str,
         for name, matrix in matrices.items():
             look, share = looks[name], (matrix.reshape(-1)[:, None] > thresholds).mean(axis=0)
             if len(matrix) > 1:
-                band = profile_band(matrix, thresholds)
+                band = profile_band(matrix, thresholds, whole=True)
                 axes.fill_between(x, 100 * band.low, 100 * band.high, color=look.color, alpha=0.16, lw=0, step="post")
             axes.step(
                 x, 100 * share, where="post", color=look.color, linestyle=look.line, marker=look.marker, ms=4.5,

@@ -39,7 +39,9 @@ def estimate(group: Group, tasks: Sequence[str]) -> Estimate:
         return Estimate(value, found, EPISODES if found else NOTHING)
     if group.metric in RATES and _share_starts(runs, tasks):
         return Estimate(value, _of_seeds_and_starts(group, tasks), SEEDS_AND_STARTS)
-    drawn = np.concatenate([x.mean(axis=(-2, -1)) for x in resamples(scores, REPLICATES, np.random.default_rng(0))])
+    drawn = np.concatenate(
+        [x.mean(axis=(-2, -1)) for x in resamples(scores, REPLICATES, np.random.default_rng(0), whole=True)]
+    )
     low, high = np.percentile(drawn, (2.5, 97.5))
     if low == high and group.metric in RATES and value in (0.0, 1.0):  # as `clustered_rate` does: a seed is one trial
         low, high = wilson(round(value * len(runs)), len(runs))

@@ -125,7 +125,11 @@ def _summary(groups: Sequence[Group], overall: Mapping[str, Estimate], looks: Ma
         found = overall[group.name]
         cells = [with_interval(found.value, found.interval, metric)]
         names = ("iqm", *(key for key, _ in extra))
-        intervals = aggregate_intervals(group.matrix(group.tasks), replicates=REPLICATES) if len(group.runs) > 1 else {}
+        intervals = (
+            aggregate_intervals(group.matrix(group.tasks), replicates=REPLICATES, whole=True)
+            if len(group.runs) > 1
+            else {}
+        )
         cells += [with_interval(intervals[k].estimate, intervals[k], metric) if intervals else "-" for k in names]
         episodes = sum(run.episodes or 0 for run in group.runs)
         counts = [str(len(group.runs)), str(len(group.tasks)), f"{episodes:,}" if episodes else "not told"]

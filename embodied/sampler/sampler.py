@@ -222,7 +222,8 @@ class Sampler:
         began = time.perf_counter()
         step = self.env.step(action)
         if action.shape[1] > 1:
-            step = _within(step, self.limit - self.steps)
+            left = (self.limit - self.steps).clamp(min=1)  # one that was resumed under a shorter limit ends here
+            step = _within(step, left)
         self.history.append(action)
         self.seconds["step"] += time.perf_counter() - began
         return step

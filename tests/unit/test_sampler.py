@@ -177,6 +177,18 @@ def test_a_resumed_sampler_cuts_running_episodes_of_several_tasks_where_the_firs
     assert second.episodes()[-3:] == first.episodes()[-3:]
 
 
+@pytest.mark.parametrize("action", [ONE, THREE])
+def test_an_episode_resumed_beyond_a_shorter_limit_is_cut_and_not_lost(action):
+    env = CountingRecipe(num_envs=1, max_steps=4)
+    first, second = sampler(env, action, max_steps=50), sampler(env, action)
+    first.collect(9)
+    assert second.resume(first.state())
+    r = second.collect(1)
+    (episode,) = second.episodes()
+    assert bool(r.truncated[0, 0])
+    assert (episode.steps, episode.lost) == (9 * len(action) + 1, False)
+
+
 def test_a_resume_that_does_not_repeat_says_so():
     first, second = learner_like(), learner_like()
     first.collect(1)

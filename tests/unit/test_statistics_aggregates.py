@@ -66,6 +66,23 @@ def test_runs_are_drawn_inside_their_task():
     assert same.mean() < 0.05  # tasks are drawn independently
 
 
+def test_whole_runs_keep_their_scores_together():
+    scores = np.arange(3.0) * 10 + np.arange(4.0)[:, None] / 10  # (4, 3)
+    drawn = np.concatenate(list(bootstrap.resamples(scores, 500, np.random.default_rng(0), whole=True)))
+    assert drawn.shape == (500, 4, 3)
+    assert np.allclose(drawn - drawn[:, :, :1], [0, 10, 20])
+    assert len(np.unique(drawn[:, 0, 0])) == 4
+
+
+def test_drawn_inside_tasks_a_policy_that_plays_all_of_them_seems_far_too_certain():
+    """Eight runs whose ten tasks share nearly all of their luck: whole runs say so."""
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(8, 1)) + 0.1 * generator.normal(size=(8, 10))
+    apart, whole = (aggregate_intervals(scores, replicates=2000, whole=x)["mean"] for x in (False, True))
+    assert whole.high - whole.low > 2.5 * (apart.high - apart.low)  # about the root of ten
+    assert whole.high - whole.low == pytest.approx(2 * 1.96 * scores.mean(axis=1).std() / 8**0.5, rel=0.1)
+
+
 def test_chunks_change_nothing(monkeypatch):
     whole = aggregate_intervals(FIRST, replicates=500), profile_band(FIRST, [0.2, 0.6], replicates=500)
     monkeypatch.setattr(bootstrap, "CHUNK", 700)
