@@ -22,7 +22,7 @@ from tests.shown import ShownRecipe
 
 
 def collection(tmp_path, simulator, **named):
-    return Collection(simulator=simulator, out=str(tmp_path / "demos"), **({"processes": 1} | named))
+    return Collection(simulator=simulator, out=str(tmp_path / "demos"), processes=1, **named)
 
 
 def full(*_):
