@@ -25,7 +25,7 @@ THRESHOLDS = 201
 TEST = (
     "A claim rests on a two-sided permutation test of the interquartile means (IQM) over training seeds, corrected for "
     "the number of pairs (Holm). The interval of a difference holds the shifts that the test does not reject. "
-    "P(A > B): the probability that a run of A beats one of B on the same task; its interval is a bootstrap of whole runs."
+    "P(A > B): the probability that a run of A beats one of B on the same task; its interval draws whole runs anew."
 )
 
 
