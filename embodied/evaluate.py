@@ -7,6 +7,7 @@ embodied evaluate RUN_OR_CHECKPOINT protocol=libero_spatial width=0.05
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ def _bar() -> Generator[Callable[[Progress], None]]:
                 lines[p.condition] = bars.add_task(
                     p.condition or "episodes", total=p.planned, completed=p.done, told=""
                 )
-            rate = percent(p.successes, p.done).rpartition(" of ")[0]
+            rate = percent(p.successes, p.done).rpartition(" [" if p.repeats else " of ")[0]
             told = f"{p.steps / max(p.seconds, 1e-9):,.0f} steps/s  {rate}"
             bars.update(lines[p.condition], completed=p.done, told=told if p.done else "")
 
@@ -129,7 +130,7 @@ def main(argv: list[str]) -> int:
         result = run_evaluation(e, trained, out, interrupt=interrupt)
     if result.interrupted:
         words = [word for word in argv if not word.startswith("out=")]
-        print(f"continue with: embodied evaluate {' '.join(words)} out={out}")
+        print(f"continue with: embodied evaluate {shlex.join([*words, f'out={out}'])}")
         return 130
     print_result(result, e.width)
     print(f"written to {out}; {rate_of(result)}".removesuffix("; "))

@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from omegaconf import OmegaConf
 
@@ -28,6 +28,7 @@ from embodied.metrics.cost import COUNTERS
 
 How = Literal["finished", "stopped", "failed"]
 State = Literal["running", "killed", How]
+_HOW: Mapping[str, How] = {how: how for how in get_args(How)}
 TAIL_BYTES = 65_536  # more than a row of metrics.jsonl
 
 
@@ -104,7 +105,15 @@ def state_of(folder: Path) -> State:
     if held(folder):
         return "running"
     end = folder / "end.json"
-    return json.loads(end.read_text())["how"] if end.is_file() else "killed"
+    if not end.is_file():
+        return "killed"
+    try:
+        return _HOW[json.loads(end.read_text())["how"]]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{end} is damaged and does not say how its run ended; nothing was concluded from that run. Delete the "
+            f"file, and the run counts as killed and can be continued."
+        ) from None
 
 
 def held(folder: Path) -> bool:

@@ -32,6 +32,7 @@ from embodied.learner.learner import Learner, LearnerRecipe
 from embodied.metrics.axis import ENV_STEPS
 from embodied.metrics.cost import Cost
 from embodied.metrics.success import Recent
+from embodied.purpose import TUNING_SEEDS
 from embodied.runtime.stage import LocalStage
 from embodied.sampler.farm import FarmRecipe
 from embodied.sampler.sampler import SamplerRecipe
@@ -40,7 +41,6 @@ from embodied.sampler.tasks import Curriculum, Uniform
 from embodied.spec import differences, spec_facts, task_names, with_each_limit
 from embodied.types import Episode, Metrics, Spec, Trajectory
 
-TUNING_SEEDS = 1_000_000  # seeds from here on are for choosing settings, those below for reporting what was chosen
 COLLECTING = ("total_steps", "rollout", "group_size")  # settings that say nothing to an algorithm that is `Offline`
 
 

@@ -24,6 +24,7 @@ def scored_run(
     newest: str = "000010",
     tolerance: float = 0.1,
     first_start: int = 1000,
+    how: str | None = "finished",
     **settings: Any,
 ) -> Path:
     """`hits` holds 1 for each episode of a task that succeeded; `lost` episodes more came to nothing."""
@@ -33,6 +34,8 @@ def scored_run(
     config = {"simulator": {"_target_": "made.Simulator"}, "algorithm": {"_target_": "made.PPO", "gamma": 0.9}}
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config | {"seed": seed, "run_dir": str(folder)} | settings))
     (folder / "facts.json").write_text(json.dumps({"command": "embodied train experiment=made", "git": "0123"}))
+    if how is not None:
+        (folder / "end.json").write_text(json.dumps({"how": how}))
     state = folder / "checkpoints" / newest
     state.mkdir(parents=True)
     (state / "manifest.json").write_text("{}")

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from embodied.comparing.admission import Tasks
 from embodied.comparing.compare import compare
+from embodied.comparing.folders import FINAL
 from embodied.comparing.plots import draw_forest, draw_profiles
 from embodied.comparing.scores import METRICS, read_groups
 from embodied.comparing.words import as_json, print_comparison
@@ -22,6 +23,7 @@ Runs that differ in nothing but their seed are one group. A run counts by the ev
   metric=success_once  or success_at_end, return
   tasks=all            shared: only tasks that every run has
   at=final             the last checkpoint; there is no other choice
+  evaluation=final     or another folder in RUN/evaluation, such as of a protocol; also RUN/evaluation/NAME as A or B
   level=0.05           probability of any wrong claim
   json=FILE            everything as JSON
   plots=FOLDER         forest.png and profiles.png
@@ -45,7 +47,7 @@ embodied compare --sequential out=runs/gamma agents.high="experiment=reach_ppo" 
     agents.low="experiment=reach_ppo algorithm.gamma=0.5\""""
 
 SEQUENTIAL = "--sequential"
-KEYS = ("metric", "tasks", "at", "level", "json", "plots")
+KEYS = ("metric", "tasks", "at", "evaluation", "level", "json", "plots")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Settings:
     paths: tuple[str, ...]
     metric: str = "success_once"
     tasks: Tasks = "all"
+    evaluation: str = FINAL
     level: float = 0.05
     json: Path | None = None
     plots: Path | None = None
@@ -67,7 +70,7 @@ def main(argv: list[str]) -> int:
 
         return sequential_command.main([word for word in argv if word != SEQUENTIAL])
     s = parse(argv)
-    groups = read_groups(s.paths, metric=s.metric)
+    groups = read_groups(s.paths, metric=s.metric, evaluation=s.evaluation)
     found = compare(groups, tasks=s.tasks, level=s.level)
     print_comparison(found)
     if s.json is not None:
@@ -100,10 +103,20 @@ def parse(argv: list[str]) -> Settings:
         paths=tuple(paths),
         metric=told.get("metric", "success_once"),
         tasks=tasks,
+        evaluation=folder_name(told.get("evaluation", FINAL)),
         level=fraction("level", told.get("level", "0.05")),
         json=Path(told["json"]) if "json" in told else None,
         plots=Path(told["plots"]) if "plots" in told else None,
     )
+
+
+def folder_name(text: str) -> str:
+    if not text or Path(text).name != text:
+        raise ConfigError(
+            f"evaluation={text} should name a folder in RUN/evaluation, not a path; nothing was compared. For example "
+            f"evaluation=final."
+        )
+    return text
 
 
 def fraction(key: str, text: str) -> float:

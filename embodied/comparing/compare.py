@@ -8,13 +8,14 @@ how large a difference is. Where two groups have one seed each, only their check
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from embodied.comparing.admission import Tasks, admit
 from embodied.comparing.checkpoints import Checkpoints, compare_checkpoints
-from embodied.comparing.permutation import difference, least_p, p_value
+from embodied.comparing.permutation import By, decided_by, difference, least_p, p_value, rejected
 from embodied.comparing.seeds import Needed, seeds_needed
 from embodied.comparing.values import RATES, Group
 from embodied.metrics.aggregates import Scores, iqm, mean, median, optimality_gap
@@ -23,6 +24,7 @@ from embodied.metrics.intervals import Interval
 
 Verdict = Literal["better", "worse", "open"]
 REPLICATES = 10_000  # of the bootstrap
+FEWEST = 5  # seeds of a group whose bootstrap says anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,15 @@ class Claim:
 
     first: str
     second: str
-    difference: Interval  # of the IQMs
-    improvement: Interval  # probability that a run of the first beats one of the second on the same task
+    by: By  # what the test rests on: the IQMs, or the means where the IQMs tie
+    difference: Interval  # of these
+    interval_level: float  # of that interval, corrected for the number of pairs
+    improvement: Interval  # P(a run of the first beats one of the second on the same task); NaN: no interval
     p: float  # permutation test over seeds
     p_holm: float  # corrected for all pairs of this comparison
     least_p: float  # that so many seeds can give
+    least_p_holm: float  # the same, corrected: where all pairs have their least
+    fewest: int  # seeds of the smaller group
     pairs: int  # that were tested together
     verdict: Verdict
     needed: Needed | None  # seeds that would settle it; None where it is settled or nothing differs
@@ -86,14 +92,13 @@ def compare(groups: Sequence[Group], *, tasks: Tasks = "all", level: float = 0.0
     scores = {group.name: group.matrix(admitted.tasks) for group in admitted.groups}
     pairs = list(itertools.combinations(admitted.groups, 2))
     tested = [(a, b) for a, b in pairs if min(len(a.runs), len(b.runs)) > 1]
-    claims = [_claim(a, b, scores[a.name], scores[b.name], level, len(tested)) for a, b in tested]
     return Comparison(
         metric=groups[0].metric,
         tasks=admitted.tasks,
         level=level,
         groups=admitted.groups,
         summaries=tuple(_summary(group, scores[group.name]) for group in admitted.groups),
-        claims=tuple(_corrected(claims, scores, level)),
+        claims=tuple(_claims(tested, scores, level)),
         checkpoints=tuple(
             compare_checkpoints(a, b, admitted.tasks) for a, b in pairs if len(a.runs) == len(b.runs) == 1
         ),
@@ -130,34 +135,49 @@ def _summary(group: Group, scores: Scores) -> Summary:
     )
 
 
-def _claim(first: Group, second: Group, a: Scores, b: Scores, level: float, pairs: int) -> Claim:
-    bounds = (-1.0, 1.0) if first.metric in RATES else None
-    p = p_value(a, b)
-    return Claim(
-        first=first.name,
-        second=second.name,
-        difference=difference(a, b, level=1 - level, bounds=bounds),
-        improvement=improvement_interval(a, b, replicates=REPLICATES, level=1 - level, whole=True).probability,
-        p=p,
-        p_holm=p,
-        least_p=least_p(len(a), len(b)),
-        pairs=pairs,
-        verdict="open",
-        needed=None,
-    )
+def _claims(tested: Sequence[tuple[Group, Group]], scores: dict[str, Scores], level: float) -> list[Claim]:
+    """Of all pairs together. An interval leaves out 0 where the claim is made, and nowhere else.
 
-
-def _corrected(claims: list[Claim], scores: dict[str, Scores], level: float) -> list[Claim]:
+    Intervals are at level / pairs (Bonferroni); that of a pair which only a later step of Holm's shows, at that step's.
+    """
+    pairs = len(tested)
+    p_values = [p_value(scores[a.name], scores[b.name]) for a, b in tested]
+    least = [least_p(len(a.runs), len(b.runs)) for a, b in tested]
+    order = sorted(range(pairs), key=lambda i: p_values[i])
     found: list[Claim] = []
-    for claim, p in zip(claims, holm([claim.p for claim in claims]), strict=True):
-        if p <= level:
-            verdict: Verdict = "better" if claim.difference.estimate > 0 else "worse"
-            found.append(replace(claim, p_holm=p, verdict=verdict))
-            continue
-        differs = abs(claim.difference.estimate) > 1e-9
-        a, b = scores[claim.first], scores[claim.second]
-        needed = seeds_needed(a, b, alpha=level / len(claims)) if differs else None
-        found.append(replace(claim, p_holm=p, needed=needed))
+    for i, p_holm, least_holm in zip(range(pairs), holm(p_values), holm(least), strict=True):
+        first, second = tested[i]
+        a, b = scores[first.name], scores[second.name]
+        shown, at_once = rejected(p_holm, level), rejected(p_values[i], level / pairs)
+        interval_level = 1 - level / (pairs - order.index(i) if shown and not at_once else pairs)
+        seen = difference(a, b, level=interval_level, bounds=(-1.0, 1.0) if first.metric in RATES else None)
+        verdict: Verdict = "better" if seen.estimate > 0 else "worse"
+        found.append(
+            Claim(
+                first=first.name,
+                second=second.name,
+                by=decided_by(a, b),
+                difference=seen,
+                interval_level=interval_level,
+                improvement=_improvement(a, b, level),
+                p=p_values[i],
+                p_holm=p_holm,
+                least_p=least[i],
+                least_p_holm=least_holm,
+                fewest=min(len(a), len(b)),
+                pairs=pairs,
+                verdict=verdict if shown else "open",
+                needed=None if shown or seen.estimate == 0.0 else seeds_needed(a, b, alpha=level / pairs),
+            )
+        )
+    return found
+
+
+def _improvement(a: Scores, b: Scores, level: float) -> Interval:
+    """Without an interval where the bootstrap draws the same again and again, or from fewer than `FEWEST` runs."""
+    found = improvement_interval(a, b, replicates=REPLICATES, level=1 - level, whole=True).probability
+    if min(len(a), len(b)) < FEWEST or found.high - found.low < 1e-9:
+        return Interval(found.estimate, math.nan, math.nan)
     return found
 
 

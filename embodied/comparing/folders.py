@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
-from yaml import YAMLError
-
+from embodied.comparing.reading import read_json, read_yaml
 from embodied.comparing.values import RATES, Group, Outcome, Run, listed
+from embodied.comparing.whole import of_another, unfinished
 from embodied.errors import ConfigError
 
-FINAL = Path("evaluation") / "final"  # of the last checkpoint, whatever came before
+FINAL = "final"  # the evaluation of the last checkpoint that `embodied train` makes, in RUN/evaluation
 
 # Settings in which runs of one group may differ: they change what is kept or shown, not what is learned.
 HOUSEKEEPING = frozenset(
@@ -33,7 +32,7 @@ def find_runs(path: Path) -> list[Path]:
     """The run folder `path`, or those below it."""
     found: list[Path] = []
     for folder, below, files in os.walk(path):
-        if "config.yaml" in files and "algorithm" in _yaml(Path(folder) / "config.yaml"):
+        if "config.yaml" in files and "algorithm" in read_yaml(Path(folder) / "config.yaml"):
             found.append(Path(folder))
             below.clear()
         below[:] = sorted(name for name in below if not name.startswith("."))
@@ -45,7 +44,7 @@ def find_runs(path: Path) -> list[Path]:
     return found
 
 
-def group_runs(folders: list[Path], name: str | None, *, metric: str) -> list[Group]:
+def group_runs(folders: list[Path], name: str | None, *, metric: str, evaluation: str = FINAL) -> list[Group]:
     """A group for each config; `name` None names them by their experiment. Where several share a name, by settings."""
     kinds: dict[tuple[str, str], list[Path]] = {}
     configs: dict[tuple[str, str], dict[str, Any]] = {}
@@ -55,14 +54,14 @@ def group_runs(folders: list[Path], name: str | None, *, metric: str) -> list[Gr
         kinds.setdefault(key, []).append(folder)
         configs[key] = settings
     names = _names([key[0] for key in kinds], [configs[key] for key in kinds])
-    return [_group(called, members, metric) for called, members in zip(names, kinds.values(), strict=True)]
+    return [_group(called, members, metric, evaluation) for called, members in zip(names, kinds.values(), strict=True)]
 
 
 def learned_settings(folder: Path) -> dict[str, Any]:
     """Dotted settings that say what is learned; those without a value are left out, as if never written."""
     return {
         key: value
-        for key, value in flat(_yaml(folder / "config.yaml")).items()
+        for key, value in flat(read_yaml(folder / "config.yaml")).items()
         if value is not None and key.rpartition(".")[2] not in HOUSEKEEPING
     }
 
@@ -92,14 +91,15 @@ def _names(bases: list[str], configs: list[dict[str, Any]]) -> list[str]:
     return [f"{name} #{names[: i + 1].count(name)}" if number[name] > 1 else name for i, name in enumerate(names)]
 
 
-def _group(name: str, folders: list[Path], metric: str) -> Group:
-    found = {folder: read_run(folder, metric=metric) for folder in folders}
+def _group(name: str, folders: list[Path], metric: str, evaluation: str) -> Group:
+    found = {folder: read_run(folder, metric=metric, evaluation=evaluation) for folder in folders}
     runs = [run for run in found.values() if isinstance(run, Run)]
     left_out = {folder: reason for folder, reason in found.items() if isinstance(reason, str)}
     if not runs:
         folder, reason = next(iter(left_out.items()))
         raise ConfigError(
-            f"{name} has {len(folders)} runs and no final evaluation of any ({folder}: {reason}); nothing was read."
+            f"{name} has {len(folders)} runs and no {evaluation} evaluation of any that counts ({folder}: {reason}); "
+            f"nothing was read."
         )
     for run in runs:
         twins = [other.folder for other in runs if other.seed == run.seed]
@@ -129,26 +129,27 @@ def _notes(name: str, runs: list[Run], left_out: dict[Path, str]) -> list[str]:
     return notes
 
 
-def read_run(folder: Path, *, metric: str) -> Run | str:
-    """The run by its final evaluation; a sentence where there is none that counts."""
-    final, config = folder / FINAL, _yaml(folder / "config.yaml")
+def read_run(folder: Path, *, metric: str, evaluation: str = FINAL) -> Run | str:
+    """The run by the evaluation of that name; a sentence where there is none that counts."""
+    config = read_yaml(folder / "config.yaml")
+    if why := unfinished(folder, config):
+        return why
+    final = folder / "evaluation" / evaluation
     tables = sorted(final.glob("episodes-*seed*.csv"))
     if not (final / "summary.json").is_file() or not tables:  # the summary is written when all episodes are there
+        how = f"finish it with `embodied train resume={folder}`, or " if evaluation == FINAL else ""
+        under = "" if evaluation == FINAL else f" in {final}"
         return (
-            f"it was not evaluated to the end; finish it with `embodied train resume={folder}`, or evaluate its last "
-            f"checkpoint with `embodied evaluate {folder} out={final}`."
+            f"it was not evaluated to the end{under}; {how}evaluate its last checkpoint with `embodied evaluate "
+            f"{folder} out={final}`."
         )
-    summary = _json(final / "summary.json")
-    evaluated, newest = _evaluated(summary), _newest(folder)
-    if evaluated and newest and evaluated != newest:
-        return (
-            f"its final evaluation is of checkpoint {evaluated}, but it went on to {newest}; remove {final}, then "
-            f"`embodied evaluate {folder} out={final}`."
-        )
+    summary = read_json(final / "summary.json")
+    if why := of_another(final, folder, _evaluated(summary)):
+        return why
     names = {table: _task_names(folder, summary, _condition(table)) for table in tables}
     outcomes = tuple(outcome for table in tables for outcome in _outcomes(table, names[table]))
     if not outcomes:
-        return "all episodes of its final evaluation were lost."
+        return f"all episodes of its evaluation {evaluation} were lost."
     order = [task for own in names.values() for task in own.values()]
     tasks = sorted({outcome.task for outcome in outcomes}, key=order.index)
     by_task = {task: [outcome.score(metric) for outcome in outcomes if outcome.task == task] for task in tasks}
@@ -165,16 +166,20 @@ def read_run(folder: Path, *, metric: str) -> Run | str:
         config=flat(config),
         conditions=_conditions(summary),
         lost=int(summary.get("lost_episodes", 0)),
-        code=_json(folder / "facts.json").get("git") if (folder / "facts.json").is_file() else None,
+        code=read_json(folder / "facts.json").get("git") if (folder / "facts.json").is_file() else None,
     )
 
 
 def _outcomes(path: Path, names: dict[int, str]) -> list[Outcome]:
     """Episodes that were played to their end."""
     found: list[Outcome] = []
+    lines: dict[tuple[str, str], int] = {}  # by task and index, which a table holds once
     with path.open(newline="") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             try:
+                first_line = lines.setdefault((row["task"], row["index"]), line)
+                if first_line != line:
+                    raise ValueError(f"episode {row['index']} is in line {first_line} already")
                 if row["lost"] == "True":
                     continue
                 first, task = row["first_success_step"], int(row["task"])
@@ -216,9 +221,9 @@ def _task_names(folder: Path, summary: Mapping[str, Any], condition: str) -> dic
     texts = {int(row["index"]): str(row["task"]) for row in told.get("tasks", [])}
     if not texts:
         states = sorted((folder / "checkpoints").glob("*/facts.json"))
-        texts = dict(enumerate(map(str, _json(states[-1])["spec"]["tasks"]))) if states else {0: ""}
+        texts = dict(enumerate(map(str, read_json(states[-1])["spec"]["tasks"]))) if states else {0: ""}
     number = Counter(texts.values())
-    simulator = flat(_yaml(folder / "config.yaml")).get("simulator", "task").removesuffix("Recipe")
+    simulator = flat(read_yaml(folder / "config.yaml")).get("simulator", "task").removesuffix("Recipe")
     under = f" ({condition})" if condition else ""
     return {
         index: (f"{text or simulator} #{index}" if number[text] > 1 else text or simulator) + under
@@ -237,36 +242,8 @@ def _evaluated(summary: Mapping[str, Any]) -> str:
     return Path(str(summary.get("evaluation", {}).get("checkpoint", ""))).name
 
 
-def _newest(folder: Path) -> str:
-    return max((path.parent.name for path in (folder / "checkpoints").glob("[0-9]*/manifest.json")), default="")
-
-
 def _experiment(folder: Path) -> str:
     """As its command named it; else the folder above."""
-    command = _json(folder / "facts.json").get("command", "") if (folder / "facts.json").is_file() else ""
+    command = read_json(folder / "facts.json").get("command", "") if (folder / "facts.json").is_file() else ""
     words = [word.partition("=")[2] for word in str(command).split() if word.startswith("experiment=")]
     return words[-1] if words else folder.resolve().parent.name
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError) as error:
-        raise _damaged(path, error) from None
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found: object = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
-    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
-
-
-def _damaged(path: Path, error: Exception) -> ConfigError:
-    told = str(error).strip().splitlines()
-    return ConfigError(
-        f"{path} cannot be read ({told[0] if told else type(error).__name__}); nothing was compared. Restore it, or "
-        f"leave out that run."
-    )

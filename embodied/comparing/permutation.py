@@ -2,10 +2,11 @@
 
 Runs are what is exchangeable if two algorithms are alike, so whole runs change places, with the scores of all their
 tasks. The statistic is the difference of the two interquartile means, the number that is reported; as these do not see
-the outermost runs, four seeds of each could never differ, so what they leave equal is told apart by the means. The test
-holds its level for any number of runs and any spread of scores (Phipson & Smyth 2010, "Permutation p-values should
-never be zero"; Hemerik & Goeman 2018); a t-test on two to five seeds rests on a normal distribution that success rates
-do not have (Colas et al. 2019, "A hitchhiker's guide to statistical comparisons of RL algorithms").
+the outermost runs, four seeds of each could never differ, so what they leave equal is told apart by the means, whose
+difference is reported then. The test holds its level for any number of runs and any spread of scores (Phipson & Smyth
+2010, "Permutation p-values should never be zero"; Hemerik & Goeman 2018); a t-test on two to five seeds rests on a
+normal distribution that success rates do not have (Colas et al. 2019, "A hitchhiker's guide to statistical comparisons
+of RL algorithms").
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from embodied.metrics.aggregates import Scores, iqm, mean
 from embodied.metrics.intervals import Interval
 
 Indices = NDArray[np.intp]
+By = Literal["iqm", "mean"]
 
 MOST = 10_000  # permutations; all of them where there are no more
 BUDGET = 2_000_000  # scores in all permutations together, beyond which fewer are drawn
 LEAST = 2000
 TIE = 1e-5  # weight of the difference of means, which matters where those of the interquartile means are equal
-ROUNDING = 1e-9  # of the largest score: statistics closer than this are equal
+ROUNDING = 1e-12  # of the spread: statistics closer than this are equal; and of a level
+EPSILONS = 16  # of the largest score: what its unit and offset may cost in precision
 PRECISION = 1 / 1000  # of an end of the interval, in spreads of the scores
 WIDEST = 64  # spreads that an end is sought away from the estimate
 
@@ -42,65 +45,93 @@ def least_p(first: int, second: int) -> float:
     return min(1.0, (2 if first == second else 1) / math.comb(first + second, first))
 
 
+def rejected(p: float, level: float) -> bool:
+    """Whether p is at most `level`, which may be a quotient."""
+    return p <= level + ROUNDING
+
+
+def decided_by(first: Scores, second: Scores) -> By:
+    """Which part of the statistic has its sign: the means where the interquartile means tie, but they do not."""
+    middle, whole = float(iqm(first) - iqm(second)), float(mean(first) - mean(second))
+    noise = _noise(np.concatenate([first, second]))
+    return "mean" if abs(middle) <= max(TIE * abs(whole), noise) and abs(whole) > noise else "iqm"
+
+
 def difference(
     first: Scores, second: Scores, *, level: float = 0.95, bounds: tuple[float, float] | None = None, seed: int = 0
 ) -> Interval:
-    """Difference of the interquartile means with the interval of all shifts that the test does not reject.
+    """Difference of what decides (`decided_by`), with the interval of shifts that the test does not reject.
 
-    It leaves out 0 where the test rejects at 1 - `level`, and covers at least at its level where the groups differ by
-    a shift (Lehmann & Romano 2005, section 5.12). `bounds` are the differences that can be; without them an end that
-    the runs are too few to tell is infinite.
+    It leaves out 0 where the test rejects at 1 - `level` and nowhere else: scores on a grid tie at a shift of exactly
+    0, and an end beside it is moved there. It covers at least at its level where the groups differ by a shift (Lehmann
+    & Romano 2005, section 5.12). `bounds` are the differences that can be; without them an end that the runs are too
+    few to tell is infinite.
     """
-    relabelings = _relabelings(first, second, seed)
-    estimate = float(iqm(first) - iqm(second))
-    low, high = (_end(first, second, relabelings, estimate, side, 1 - level, bounds) for side in (-1, 1))
-    return Interval(estimate, low, high)
-
-
-def _end(
-    first: Scores,
-    second: Scores,
-    relabelings: Indices,
-    estimate: float,
-    side: int,
-    alpha: float,
-    bounds: tuple[float, float] | None,
-) -> float:
-    """Where the test begins to reject, on one side of the estimate."""
+    relabelings, by, alpha = _relabelings(first, second, seed), decided_by(first, second), 1 - level
+    shown = rejected(p_of(first, second, relabelings), alpha)
+    estimate = float(mean(first) - mean(second) if by == "mean" else iqm(first) - iqm(second))
+    noise = _noise(np.concatenate([first, second]))
+    estimate = estimate if abs(estimate) > noise else 0.0
+    spread = max(float(np.ptp(first)), float(np.ptp(second)), abs(estimate))
 
     def rejects(shift: float) -> bool:
-        return p_of(first - shift, second, relabelings) <= alpha
+        return rejected(p_of(first - shift, second, relabelings, by), alpha)
 
-    limit = math.inf * side if bounds is None else bounds[side > 0]
-    if least_p(len(first), len(second)) > alpha:
-        return limit
-    spread = max(float(np.ptp(first)), float(np.ptp(second)), abs(estimate), 1e-6)
-    near, step = 0.0, spread / 4
-    while not rejects(estimate + side * step):
-        near, step = step, 2 * step
-        if step > WIDEST * spread:
+    def end(side: int) -> float:
+        limit = math.inf * side if bounds is None else bounds[side > 0]
+        if least_p(len(first), len(second)) > alpha + ROUNDING:
             return limit
-    far = step
-    while far - near > PRECISION * spread:
-        middle = (near + far) / 2
-        near, far = (near, middle) if rejects(estimate + side * middle) else (middle, far)
-    end = estimate + side * near  # the last shift that is not rejected
-    return min(end, limit) if side > 0 else max(end, limit)
+        if spread <= noise:
+            return estimate  # all scores are equal: any shift is seen
+        near, far = 0.0, spread / 4
+        if shown and estimate * side < 0:
+            far = abs(estimate)  # the end lies before 0, which is rejected
+        else:
+            while not rejects(estimate + side * far):
+                near, far = far, 2 * far
+                if far > WIDEST * spread:
+                    return limit
+        while far - near > PRECISION * spread:
+            middle = (near + far) / 2
+            near, far = (near, middle) if rejects(estimate + side * middle) else (middle, far)
+        found = estimate + side * near  # the last shift that is not rejected
+        return min(found, limit) if side > 0 else max(found, limit)
+
+    low, high = end(-1), end(1)
+    return Interval(estimate, low, high) if shown else Interval(estimate, min(low, 0.0), max(high, 0.0))
 
 
-def p_of(first: Scores, second: Scores, relabelings: Indices) -> float:
-    """Share of relabelings whose statistic is as far from zero as the one seen, which is the first."""
+def p_of(first: Scores, second: Scores, relabelings: Indices, by: By = "iqm") -> float:
+    """Share of relabelings whose statistic is as far from zero as the one seen, which is the first.
+
+    Scores are centered and scaled by their spread before, so that neither their unit nor their offset matters. `by`
+    "mean" takes the difference of the means alone; its p is never larger where the interquartile means tie.
+    """
     pooled, runs = np.concatenate([first, second]), len(first)
+    spread, precision = float(np.ptp(pooled)), _precision(pooled)
+    if spread <= precision:
+        return 1.0
+    pooled = (pooled - (pooled.min() + spread / 2)) / spread
     size = max(1, BUDGET // pooled.size)
     found = np.concatenate(
-        [_statistic(pooled, relabelings[i : i + size], runs) for i in range(0, len(relabelings), size)]
+        [_statistic(pooled, relabelings[i : i + size], runs, by) for i in range(0, len(relabelings), size)]
     )
-    tolerance = ROUNDING * max(1.0, float(np.abs(pooled).max()))
-    return float((np.abs(found) >= abs(found[0]) - tolerance).mean())
+    return float((np.abs(found) >= abs(found[0]) - ROUNDING - precision / spread).mean())
 
 
-def _statistic(pooled: Scores, relabelings: Indices, runs: int) -> NDArray[Any]:
+def _noise(pooled: Scores) -> float:
+    """What cannot be told from 0."""
+    return ROUNDING * float(np.ptp(pooled)) + _precision(pooled)
+
+
+def _precision(scores: Scores) -> float:
+    return EPSILONS * float(np.finfo(np.float64).eps * np.abs(scores).max())
+
+
+def _statistic(pooled: Scores, relabelings: Indices, runs: int, by: By) -> NDArray[Any]:
     first, second = pooled[relabelings[:, :runs]], pooled[relabelings[:, runs:]]
+    if by == "mean":
+        return mean(first) - mean(second)
     return iqm(first) - iqm(second) + TIE * (mean(first) - mean(second))
 
 

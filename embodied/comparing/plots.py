@@ -17,7 +17,10 @@ GRAYS = ("0.0", "0.45", "0.25", "0.6")
 
 
 def draw_forest(c: Comparison, path: Path) -> Path:
-    """IQM of each group and difference of each pair, with their intervals; open ends run out of the picture."""
+    """IQM of each group and difference of each pair (of the means where the IQMs tie), with their intervals.
+
+    Open ends run out of the picture.
+    """
     pyplot, scale = _pyplot(), 100 if c.metric in RATES else 1
     rows = max(len(c.summaries), len(c.claims), 1)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 1.4 + 0.45 * rows), constrained_layout=True)
@@ -29,9 +32,12 @@ def draw_forest(c: Comparison, path: Path) -> Path:
     for place, claim in enumerate(c.claims):
         d = claim.difference
         _bar(right, place, scale * d.estimate, scale * d.low, scale * d.high, filled=claim.verdict != "open")
-    _labels(right, [f"{claim.first} - {claim.second}" for claim in c.claims])
+    means = {True: " (means)", False: ""}
+    _labels(right, [f"{claim.first} - {claim.second}{means[claim.by == 'mean']}" for claim in c.claims])
     right.axvline(0, color="0.0", linewidth=0.8)
-    right.set(title="difference of IQMs (filled: shown by the test)", xlabel="points" if scale == 100 else c.metric)
+    levels = " or ".join(sorted({f"{100 * claim.interval_level:.3g}" for claim in c.claims}, reverse=True))
+    title = f"difference of IQMs{f', {levels} %' if levels else ''} (filled: shown by the test)"
+    right.set(title=title, xlabel="points" if scale == 100 else c.metric)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
     return path
@@ -89,6 +95,7 @@ def _labels(panel: Any, names: list[str]) -> None:
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.5, -0.5)
     panel.grid(axis="x", alpha=0.3)
+    panel.ticklabel_format(axis="x", useOffset=False)
     lines = [x for line in panel.get_lines() for x in line.get_xdata() if abs(x) < 1e5]
     if lines:
         low, high = min(lines), max(lines)

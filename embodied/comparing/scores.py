@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from embodied.comparing.folders import find_runs, group_runs
+from embodied.comparing.folders import FINAL, find_runs, group_runs
 from embodied.comparing.table import read_table
 from embodied.comparing.values import METRICS, RATES, Group, Metric, Outcome, Purpose, Run, listed
 from embodied.errors import ConfigError
@@ -21,28 +21,33 @@ from embodied.errors import ConfigError
 __all__ = ["METRICS", "RATES", "Group", "Metric", "Outcome", "Purpose", "Run", "listed", "read_groups"]
 
 
-def read_groups(words: Sequence[str | Path], *, metric: str = "success_once") -> list[Group]:
+def read_groups(words: Sequence[str | Path], *, metric: str = "success_once", evaluation: str = FINAL) -> list[Group]:
     """Run folders, folders of run folders, or CSV tables of scores; NAME=PATH names what is found there.
 
     Single run folders without a name join the group of their config, whichever words they come from. A folder of runs
-    is one group, or one for each config in it. Tuning runs are read like others: `Run.purpose` tells them apart.
+    is one group, or one for each config in it. Runs are scored by RUN/evaluation/`evaluation`; a word may name such a
+    folder itself, and then means its run by that evaluation. Tuning runs are read like others: `Run.purpose` tells
+    them apart.
     """
     if metric not in METRICS:
         raise ConfigError(f"metric={metric} was asked for; nothing was read. There is {', '.join(METRICS)}.")
     groups: list[Group] = []
-    loose: list[Path] = []
+    loose: dict[str, list[Path]] = {}  # by the evaluation that scores them
     place = 0  # of the groups of loose runs: where the first of them was named
     for name, path in map(named, words):
         if path.is_file():
             groups += _renamed(read_table(path, metric=metric), name, path)
             continue
+        path, scored = _of_evaluation(path, evaluation)
         folders = find_runs(path)
         if name is None and folders == [path]:
             place = place if loose else len(groups)
-            loose.append(path)
+            loose.setdefault(scored, []).append(path)
         else:
-            groups += group_runs(folders, name or path.resolve().name, metric=metric)
-    groups[place:place] = group_runs(loose, None, metric=metric)
+            groups += group_runs(folders, name or path.resolve().name, metric=metric, evaluation=scored)
+    groups[place:place] = [
+        group for scored, paths in loose.items() for group in group_runs(paths, None, metric=metric, evaluation=scored)
+    ]
     return _distinct(groups)
 
 
@@ -57,6 +62,13 @@ def named(word: str | Path) -> tuple[str | None, Path]:
             f"of scores, each as PATH or NAME=PATH."
         )
     return (name if is_named else None), path
+
+
+def _of_evaluation(path: Path, evaluation: str) -> tuple[Path, str]:
+    """The run and the name of the evaluation where `path` is RUN/evaluation/NAME; else as they are."""
+    if path.parent.name == "evaluation" and (path.parent.parent / "config.yaml").is_file():
+        return path.parent.parent, path.name
+    return path, evaluation
 
 
 def _renamed(groups: list[Group], name: str | None, path: Path) -> list[Group]:

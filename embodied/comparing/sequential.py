@@ -18,14 +18,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from embodied.comparing.folders import read_run
+from embodied.comparing.admission import differences
+from embodied.comparing.folders import UNLIKE, flat, read_run
 from embodied.comparing.table import ONLY_TASK, read_table
 from embodied.comparing.values import Run, listed
+from embodied.compose import compose_config
 from embodied.errors import ConfigError
 from embodied.metrics.adastop import AdaStop
+from embodied.purpose import TUNING_SEEDS
 from embodied.run_folder import state_of
 from embodied.sweeping.plan import Job, Plan
-from embodied.train import TUNING_SEEDS
+from embodied.sweeping.recipe import NAMES
 
 STATE = "sequential.json"
 CSV = "csv"  # in place of settings: somebody else trains this agent
@@ -44,7 +47,7 @@ class Study:
 
     def __post_init__(self) -> None:
         for name, words in self.agents.items():
-            taken = [word for word in shlex.split(words) if word.partition("=")[0] in OURS or word == "evaluate=0"]
+            taken = [word for word in _split(name, words) if word.partition("=")[0] in OURS or word == "evaluate=0"]
             if not NAME.fullmatch(name) or taken:
                 found = f"`{taken[0]}` in agents.{name}" if taken else f"an agent called `{name}`"
                 raise ConfigError(
@@ -72,10 +75,36 @@ class Study:
         for name, words in self.agents.items():
             seeds = [seed for agent, seed in missing if agent == name]
             if words != CSV and seeds:
-                fixed = shlex.split(words)
+                fixed = _split(name, words)
                 fixed += [] if any(word.startswith("film=") for word in fixed) else ["film=0"]
                 found += Plan(tuple(fixed), {}, (), "test").jobs(name, [], seeds=seeds)
         return sorted(found, key=lambda job: job.seed)  # agents in turn: a study that is stopped has them all
+
+    def notes(self) -> list[str]:
+        """A sentence where our agents are evaluated under different conditions, which may be what is compared."""
+        ours = {name: words for name, words in self.agents.items() if words != CSV}
+        runs = [Run(0, {}, conditions=_conditions(_split(name, words))) for name, words in ours.items()]
+        told = listed((f"{key}: {', '.join(values)}" for key, values in differences(runs).items()), 4)
+        return [
+            f"The agents are not evaluated alike ({told}; in the order {', '.join(ours)}): a difference may come from "
+            f"that."
+        ] * bool(told)
+
+
+def _split(name: str, words: str) -> list[str]:
+    try:
+        return shlex.split(words)
+    except ValueError as error:
+        raise ConfigError(
+            f"agents.{name} cannot be split into words ({error}): {words}; nothing was started. Close every quote."
+        ) from None
+
+
+def _conditions(words: Sequence[str]) -> dict[str, Any]:
+    """What the composed config says of the final evaluation: where, how long and how often is played."""
+    config = compose_config("train", words, beside=NAMES)
+    asked = {key: config.get(key) for key in ("simulator", "max_steps", "evaluate")}
+    return {key: value for key, value in flat(asked).items() if key.rpartition(".")[2] not in UNLIKE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +186,7 @@ def save(study: Study, folder: Path, scores: Sequence[Score]) -> None:
         "scores": [asdict(score) for score in scores],
         "interims": len(now.test.blocks),
         "decisions": [{"first": a, "second": b, "found": found} for (a, b), found in now.test.decisions().items()],
+        "notes": study.notes(),
         "missing": [{"agent": name, "seed": seed} for name, seed in now.missing],
         "adastop": json.loads(now.test.to_json()),
     }

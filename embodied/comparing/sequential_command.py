@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """0 when everything is decided or only asked for, 1 when runs are missing, 130 when stopped by Ctrl-C."""
     asked = parse(argv)
     study, saved = _begun(asked)
+    _note(study)
     if asked.dry:
         _ask(study, asked.out, standing(study, collect(study, asked.out, asked.tables, saved)))
         return 0
@@ -197,7 +198,13 @@ def _show(study: Study, out: Path, now: Standing) -> None:
         ours = [str(out / name) for name, words in study.agents.items() if words != CSV]
         if len(ours) == len(study.agents):
             print(f"Sizes of the differences: embodied compare {shlex.join(ours)}")
+        _note(study)
         print("Means lean towards what ended the comparison: report the decisions, and the means as what was seen.")
+
+
+def _note(study: Study) -> None:
+    for note in study.notes():
+        print(f"note: {note}")
 
 
 def _decision(a: str, b: str, found: str, seeds_a: int, seeds_b: int) -> str:

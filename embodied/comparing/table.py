@@ -12,12 +12,13 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from embodied.comparing.values import RATES, Group, Purpose, Run, listed
 from embodied.errors import ConfigError
+from embodied.purpose import TUNING_SEEDS
 
 NAMES = {  # column -> what it may be called
     "group": ("group", "algorithm", "algo", "method", "agent"),
@@ -30,6 +31,7 @@ NAMES = {  # column -> what it may be called
     "purpose": ("purpose",),
 }
 ONLY_TASK = "task"
+EXCESS = "\0"  # what a cell beyond the columns is under, and no column
 ROUNDING = 0.006  # a score written with two digits may differ this much from successes / episodes
 
 
@@ -42,6 +44,7 @@ class Entry:
     score: float
     counts: tuple[int, int] | None
     purpose: Purpose
+    presumed: bool  # the purpose: nobody wrote it, and the seed is one of tuning
 
 
 def read_table(path: Path, *, metric: str) -> list[Group]:
@@ -56,7 +59,8 @@ def read_table(path: Path, *, metric: str) -> list[Group]:
             problems[line] = (row.get(columns.get("group", ""), "") or path.stem, str(error))
     _refuse(path, problems, entries)
     _refuse_twins(path, entries, unknown)
-    notes = (f"{path.name}: not used, as their meaning is not known: {listed(unknown)}.",) if unknown else ()
+    notes = tuple([f"{path.name}: not used, as their meaning is not known: {listed(unknown)}."] * bool(unknown))
+    notes += tuple(_presumed(path, entries))
     names = dict.fromkeys(entry.group for entry in entries)
     return [Group(name, _runs(name, entries, path), metric, notes) for name in names]
 
@@ -70,8 +74,10 @@ def _rows(path: Path, metric: str) -> tuple[list[tuple[int, dict[str, str]]], di
             f"{path} cannot be read as a table ({error}); nothing was compared. Save it as CSV."
         ) from None
     first = text.partition("\n")[0]
-    reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    header = [str(name).strip() for name in reader.fieldnames or ()]
+    reader = csv.DictReader(
+        text.splitlines(), delimiter=max(",;\t", key=first.count), skipinitialspace=True, strict=True, restkey=EXCESS
+    )
+    header = [str(name).strip() for name in _named(reader, path)]
     reader.fieldnames = header
     columns: dict[str, str] = {}
     for name in header:
@@ -93,15 +99,37 @@ def _rows(path: Path, metric: str) -> tuple[list[tuple[int, dict[str, str]]], di
             f"{path} should have the columns group, seed and score, but its first line holds {found}; nothing was "
             f"compared, as no score can be told apart. Missing: {listed(lacking) or 'one name for each column'}."
         )
-    rows = [
-        (reader.line_num, {str(key): (value or "").strip() for key, value in row.items()})
-        for row in reader
-        if any(row.values())
-    ]
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        for row in reader:
+            if excess := row.pop(EXCESS, None):
+                raise ConfigError(
+                    f"{path} line {reader.line_num} has {len(header) + len(excess)} cells, but its first line names "
+                    f"{len(header)}; nothing was compared. Put quotes around a cell that holds the separator, and "
+                    f"write numbers with a point."
+                )
+            if any(row.values()):
+                rows.append((reader.line_num, {str(key): (value or "").strip() for key, value in row.items()}))
+    except csv.Error as error:
+        raise _not_csv(path, reader, error) from None
     if not rows:
         raise ConfigError(f"{path} holds no scores below its first line; nothing was compared.")
     known = columns.values()
     return _of_metric(path, rows, columns, metric), columns, [name for name in header if name and name not in known]
+
+
+def _named(reader: csv.DictReader[str], path: Path) -> Sequence[str]:
+    try:
+        return reader.fieldnames or ()
+    except csv.Error as error:
+        raise _not_csv(path, reader, error) from None
+
+
+def _not_csv(path: Path, reader: csv.DictReader[str], error: csv.Error) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be read as CSV from line {reader.line_num + 1} on ({error}); nothing was compared. Correct it: is "
+        f"every quote closed?"
+    )
 
 
 def _of_metric(
@@ -137,14 +165,17 @@ def _entry(line: int, row: dict[str, str], columns: Mapping[str, str], metric: s
         )
     if cell("purpose") not in ("", "test", "tuning"):
         raise ValueError(f"the purpose is `{cell('purpose')}`, which should be test or tuning")
+    seed = _whole(cell("seed"), columns["seed"])
+    presumed = not cell("purpose") and seed >= TUNING_SEEDS
     return Entry(
         line=line,
         group=(cell("group") or _raise("the group has no name")) if "group" in columns else path.stem,
-        seed=_whole(cell("seed"), columns["seed"]),
+        seed=seed,
         task=cell("task") or ONLY_TASK,
         score=score,
         counts=counts,
-        purpose="tuning" if cell("purpose") == "tuning" else "test",
+        purpose="tuning" if presumed or cell("purpose") == "tuning" else "test",
+        presumed=presumed,
     )
 
 
@@ -197,6 +228,14 @@ def _refuse(path: Path, problems: dict[int, tuple[str, str]], entries: list[Entr
 
 def _groups(problems: dict[int, tuple[str, str]], entries: list[Entry]) -> list[str]:
     return list(dict.fromkeys([entry.group for entry in entries] + [group for group, _ in problems.values()]))
+
+
+def _presumed(path: Path, entries: list[Entry]) -> list[str]:
+    seeds = sorted({entry.seed for entry in entries if entry.presumed})
+    return [
+        f"{path.name}: seeds {listed(seeds)} are taken to be for tuning, as all from {TUNING_SEEDS} on; a column "
+        f"`purpose` with test says otherwise."
+    ] * bool(seeds)
 
 
 def _refuse_twins(path: Path, entries: list[Entry], unknown: list[str]) -> None:

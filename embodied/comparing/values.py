@@ -24,7 +24,7 @@ RATES = ("success_once", "success_at_end")  # metrics that are shares of episode
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One evaluated episode. Two runs played the same start where task, initial state and seed agree."""
+    """One evaluated episode."""
 
     task: str
     initial_state: int
@@ -37,7 +37,8 @@ class Outcome:
 
     @property
     def start(self) -> tuple[str, int, int]:
-        return self.task, self.initial_state, self.seed
+        """Equal where two episodes began alike: a stored state begins alike whatever the seed."""
+        return self.task, self.initial_state, -1 if self.initial_state >= 0 else self.seed
 
     def score(self, metric: str) -> float:
         if metric == "return":

@@ -10,7 +10,8 @@ from collections import Counter
 from typing import Any
 
 from embodied.comparing.checkpoints import Checkpoints
-from embodied.comparing.compare import Claim, Comparison, Single, Summary
+from embodied.comparing.compare import FEWEST, Claim, Comparison, Single, Summary
+from embodied.comparing.permutation import rejected
 from embodied.comparing.values import RATES, ranges
 from embodied.metrics.intervals import Interval
 
@@ -23,7 +24,7 @@ LOOKING = (
 def verdicts(c: Comparison) -> list[str]:
     """A sentence for each pair, the sharpest kind that its seeds allow."""
     return [
-        *(claim_sentence(claim, c.metric, c.level) for claim in c.claims),
+        *(claim_sentence(claim, c.metric, c.level, tasks=len(c.tasks)) for claim in c.claims),
         *(single_sentence(single, c.metric) for single in c.singles),
         *(checkpoint_sentence(pair) for pair in c.checkpoints),
     ]
@@ -57,23 +58,38 @@ def turned(claim: Claim, first: str) -> Claim:
     )
 
 
-def claim_sentence(claim: Claim, metric: str, level: float) -> str:
+def claim_sentence(claim: Claim, metric: str, level: float, *, tasks: int = 1) -> str:
     c = turned(claim, claim.first if claim.difference.estimate >= 0 else claim.second)
     p = f"permutation p = {c.p:.2g}"
     if c.pairs > 1:
         p += f", {c.p_holm:.2g} after Holm's correction for {c.pairs} pairs"
+    corrected = f" ({100 * c.interval_level:.3g} % interval)" if c.pairs > 1 else ""
     numbers = (
-        f"{points(c.difference, metric)} in IQM, P({c.first} > {c.second}) = {c.improvement.estimate:.2f} "
-        f"[{c.improvement.low:.2f}, {c.improvement.high:.2f}], {p}"
+        f"{points(c.difference, metric)} in {'IQM' if c.by == 'iqm' else 'mean'}{corrected}, "
+        f"P({c.first} > {c.second}) = {probability(c, tasks)}, {p}"
     )
+    ties = " by their means (the interquartile means tie)" if c.by == "mean" else ""
     if c.verdict == "better":
-        return f"{c.first} is better than {c.second}: {numbers}."
-    hopeless = (
-        f" So few seeds can never show a difference: their least p is {c.least_p:.2g}." if c.least_p > level else ""
-    )
+        return f"{c.first} is better than {c.second}{ties}: {numbers}."
+    hopeless = ""
+    if not rejected(c.least_p_holm, level):
+        hopeless = f" So few seeds can never show a difference: their least p is {c.least_p:.2g}"
+        hopeless += f", {c.least_p_holm:.2g} after the correction." if c.pairs > 1 else "."
     if c.needed is None:
         return f"{c.first} and {c.second} cannot be told apart: {numbers}.{hopeless}"
     return f"{c.first} and {c.second} cannot be told apart yet: {numbers}.{hopeless} With the spread seen, {c.needed}."
+
+
+def probability(claim: Claim, tasks: int, *, short: bool = False) -> str:
+    """P(first > second) with its interval, or why it has none."""
+    i, on = claim.improvement, " on every task" if tasks > 1 else ""
+    if not math.isnan(i.low):
+        return f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]"
+    if i.estimate > 1 - 1e-9:
+        why = "every run" if short else f"every run of {claim.first} above every run of {claim.second}{on}"
+    else:
+        why = "too few seeds for an interval" if claim.fewest < FEWEST else "no spread over seeds, so no interval"
+    return f"{i.estimate:.2f} ({why})"
 
 
 def single_sentence(s: Single, metric: str) -> str:
@@ -98,8 +114,14 @@ def checkpoint_sentence(c: Checkpoints) -> str:
             f"on the same {c.starts} starts {only[0]} were solved by {better} alone and {only[1]} by {worse} alone, "
             f"McNemar's mid-p = {c.p:.2g}"
         )
+        if c.method == "starts":
+            how = (
+                f"of the same {c.starts} starts, each played several times and counted once, {only[0]} were solved "
+                f"more often by {better} and {only[1]} by {worse}, sign-flip mid-p = {c.p:.2g}"
+            )
     else:
-        how = f"Newcombe's interval, unpaired as {c.reason}"
+        kind = "interval over whole starts" if c.method == "clusters" else "Newcombe's interval"
+        how = f"{kind}, unpaired as {c.reason}"
     return (
         f"{opening}. Of these two checkpoints: {verdict}, {points(d, 'success_once')} in success ({how}). Another seed "
         f"may turn it around."
@@ -116,6 +138,7 @@ def points(x: Interval, metric: str) -> str:
 def _end(value: float, metric: str, *, sign: str = "-") -> str:
     if math.isinf(value):
         return "any" if value > 0 else "-any"
+    value += 0.0  # no -0.0
     return f"{value:{sign}.1f}" if metric in RATES else f"{value:{sign}.3g}"
 
 

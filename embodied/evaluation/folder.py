@@ -36,7 +36,7 @@ class Folder:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         asked = {"weights": weights, "settings": settings}
-        before = _read(path / IDENTITY, old=any(path.glob("episodes-*.csv")))
+        before = _read(path / IDENTITY) if tables_in(path) else None  # an evaluation that never began binds nobody
         if before is not None and (differs := _difference(before, asked)):
             if not replace:
                 raise ConfigError(
@@ -58,8 +58,8 @@ class Folder:
         found: dict[int, Episode] = {}
         for seed in dict.fromkeys(job.seed for job in jobs.all):
             path = self.table(condition, seed)
-            if not path.exists():
-                path.write_text(csv_line(COLUMNS))
+            if not path.exists() or b"\n" not in path.read_bytes():
+                _write(path, csv_line(COLUMNS))
             for episode in read_episodes(path, mend=True):
                 job = known.get((seed, episode.index))
                 if job is None or job.start != (episode.task, episode.initial_state, episode.seed):
@@ -85,6 +85,14 @@ class Folder:
         _write(self.path / SUMMARY, json.dumps(summary, indent=1))
 
 
+def tables_in(folder: Path) -> dict[Path, str]:
+    """The tables of an evaluation, each with the name of its condition; empty for the only one, which has none."""
+    return {
+        path: path.stem.removeprefix("episodes-").rpartition("seed")[0].rstrip("-")
+        for path in sorted(folder.glob("episodes-*seed*.csv"))
+    }
+
+
 def read_episodes(path: Path, *, mend: bool = False) -> list[Episode]:
     """The rows of a table; `mend` cuts off a last one that is torn."""
     text = path.read_bytes()
@@ -93,6 +101,8 @@ def read_episodes(path: Path, *, mend: bool = False) -> list[Episode]:
         os.truncate(path, len(whole))
     rows = csv.DictReader(whole.decode().splitlines())
     try:
+        if whole and "index" not in (rows.fieldnames or ()):
+            raise ValueError("its first line names no columns")
         return [_episode(row) for row in rows]
     except (KeyError, ValueError) as error:
         raise ConfigError(
@@ -121,32 +131,36 @@ def _difference(before: Mapping[str, Any], asked: Mapping[str, Any]) -> str | No
         return "settings that it does not tell"
     if before["weights"] != asked["weights"]:
         return "another checkpoint"
-    old, new = (dict(_flat(json.loads(json.dumps(what.get("settings", {}))))) for what in (before, asked))
+    old, new = (_settings(what) for what in (before, asked))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             return f"{key}={json.dumps(old.get(key))}, and this one has {key}={json.dumps(new.get(key))}"
     return None
 
 
+def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    found = json.loads(json.dumps(told.get("settings", {})))
+    return {**dict(_flat(found)), "conditions": sorted(found.get("conditions") or ())}  # first of all by their names
+
+
 def _flat(node: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Dotted keys and values, without those that change no result."""
+    """Dotted keys and values, without those that change no result, or hold nothing."""
     for key, value in node.items():
         if key in FREE:
             continue
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _read(path: Path, *, old: bool) -> dict[str, Any] | None:
-    """None where nothing was begun; empty where nobody knows what."""
+def _read(path: Path) -> dict[str, Any]:
+    """Empty where nobody knows what was begun."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {} if old else None
-    except ValueError:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write(path: Path, text: str) -> None:

@@ -48,6 +48,16 @@ class Jobs:
     all: tuple[Job, ...]
     round: int  # jobs in a whole round
 
+    @property
+    def starts(self) -> int:
+        """How many of them begin otherwise than all others."""
+        return len({alike(*job.start) for job in self.all})
+
+
+def alike(task: int, initial_state: int, seed: int) -> tuple[int, int, int]:
+    """Equal for two episodes that begin alike: a stored state does so whatever the seed."""
+    return task, initial_state, -1 if initial_state >= 0 else seed
+
 
 def jobs_of(
     spec: Spec,

@@ -7,6 +7,7 @@ how often and from which starts. What a command line says of the same settings w
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
@@ -40,6 +41,13 @@ class Protocol:
     actions: Literal["likeliest", "sampled"]
     max_steps: Count | None  # actions per episode; null takes each task's own limit
     width: Width | None  # stop when the 95 % interval of success is as narrow as this; null plays everything
+
+    def __post_init__(self) -> None:
+        for name in self.conditions:
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(
+                    f"the condition `{name}` gives its tables their names: use letters, digits, `_`, `-` and `.` only"
+                )
 
 
 @recipe

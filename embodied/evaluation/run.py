@@ -11,7 +11,7 @@ from torch import Tensor
 
 from embodied.errors import ConfigError
 from embodied.evaluation.folder import Folder
-from embodied.evaluation.jobs import Job, jobs_of
+from embodied.evaluation.jobs import Job, Jobs, jobs_of
 from embodied.evaluation.protocol import EvaluationRecipe
 from embodied.evaluation.queue import NarrowEnough, Queue
 from embodied.evaluation.team import Team, players
@@ -86,6 +86,7 @@ class Progress:
     successes: int
     steps: int  # simulated since it began
     seconds: float
+    repeats: bool = False  # some begin alike, so they are not evidence of their own
 
 
 def evaluate(
@@ -134,6 +135,7 @@ def _play(
             repeats=e.repeats,
             tasks=e.tasks,
         )
+        check_width(jobs, e.width)
         queue = Queue(
             jobs,
             num_envs=team.spec.num_envs,
@@ -142,7 +144,7 @@ def _play(
         )
         team.load(Weights(0, trained.weights))
         began, before = time.perf_counter(), sum(episode.success_once for episode in queue.done.values())
-        found = [before]
+        found, repeats = [before], jobs.starts < len(jobs.all)
 
         def take(job: Job, episode: Episode) -> None:
             if folder:
@@ -151,7 +153,7 @@ def _play(
 
         def told() -> bool:
             seconds = time.perf_counter() - began
-            progress(Progress(name, len(queue.done), len(jobs.all), found[0], team.steps, seconds))
+            progress(Progress(name, len(queue.done), len(jobs.all), found[0], team.steps, seconds, repeats))
             return stop()
 
         team.play(queue, take, stop=told)
@@ -179,6 +181,16 @@ def check_ends(spec: Spec, max_steps: int | None) -> None:
         raise ConfigError(
             "this task has no time limit of its own, so an evaluation might never end; nothing was evaluated. Set "
             "max_steps=..."
+        )
+
+
+def check_width(jobs: Jobs, width: float | None) -> None:
+    """Stored states are only known when their simulator is there, and do not depend on the seed."""
+    if width is not None and jobs.starts < len(jobs.all):
+        raise ConfigError(
+            f"width={width} counts every episode as evidence of its own, and these {len(jobs.all)} begin from only "
+            f"{jobs.starts} different starts, for stored initial states are the same under every seed; nothing was "
+            f"played. Set one seed and at most {jobs.starts} episodes, or width=null."
         )
 
 

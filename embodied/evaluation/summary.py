@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embodied.config import to_dict
+from embodied.evaluation.jobs import alike
 from embodied.evaluation.protocol import EvaluationRecipe
 from embodied.evaluation.run import Part, Result
 from embodied.metrics.bootstrap import clustered_rate
-from embodied.metrics.intervals import percent, wilson
+from embodied.metrics.intervals import wilson
 from embodied.spec import task_names
 from embodied.types import Episode
 
@@ -67,10 +68,16 @@ def lost_names(part: Part) -> list[str]:
 def print_result(result: Result, width: float | None = None) -> None:
     first, several = result.parts[0], len(result.parts) > 1
     _print(
-        "evaluation (rates with 95 % Wilson intervals; first: simulated time of the first success)",
+        "evaluation (rates with 95 % intervals; first: simulated time of the first success)",
         "condition" if several else "seed",
         {part.name: (part.whole, part) for part in result.parts} if several else _seeds(first),
     )
+    counted = _counted(result.whole if several else first.whole, first.spec.control_hz)[RATES[0]]
+    if counted["starts"] < counted["episodes"]:
+        print(
+            f"intervals are over whole starts where they repeat: {counted['episodes']} episodes began from "
+            f"{counted['starts']} different starts"
+        )
     for part in result.parts:
         names, by_task = task_names(part.spec.tasks), part.by_task()
         if len(names) > 1:
@@ -104,8 +111,10 @@ def _told(rows: Sequence[Episode], control_hz: float) -> dict[str, Any]:
     """Of whole episodes; where starts or tasks come several times, also with intervals over whole ones of them."""
     told = _counted(rows, control_hz)
     for what in RATES:
-        told[what] |= _clustered([(getattr(x, what), _start(x)) for x in rows], "starts")
-        told[what] |= _clustered([(getattr(x, what), x.task) for x in rows], "tasks")
+        if told[what]["starts"] < len(rows):
+            told[what]["interval_95_over_starts"] = told[what]["interval_95"]
+        if found := _clustered([(getattr(x, what), x.task) for x in rows]):
+            told[what]["interval_95_over_tasks"] = found
     return told
 
 
@@ -114,8 +123,13 @@ def _counted(rows: Sequence[Episode], control_hz: float) -> dict[str, Any]:
     firsts = [x.first_success_step for x in solved if x.first_success_step is not None]
     told: dict[str, Any] = {}
     for what in RATES:
-        successes = sum(getattr(x, what) for x in rows)
-        told[what] = {"successes": successes, "episodes": count, "interval_95": wilson(successes, count)}
+        outcomes = [(bool(getattr(x, what)), alike(x.task, x.initial_state, x.seed)) for x in rows]
+        told[what] = {
+            "successes": sum(success for success, _ in outcomes),
+            "episodes": count,
+            "starts": len({start for _, start in outcomes}),
+            "interval_95": _interval(outcomes),
+        }
     return told | {
         "return": sum(x.reward for x in rows) / max(1, count),
         "steps": sum(x.steps for x in rows) / max(1, count),
@@ -124,18 +138,26 @@ def _counted(rows: Sequence[Episode], control_hz: float) -> dict[str, Any]:
     }
 
 
-def _start(x: Episode) -> tuple[int, int, int]:
-    """Equal where two episodes began alike: a stored state begins alike whatever the seed."""
-    return x.task, x.initial_state, -1 if x.initial_state >= 0 else x.seed
+def _interval(outcomes: Sequence[tuple[bool, Any]]) -> list[float] | None:
+    """Wilson's where each start came once; otherwise over whole starts, and never narrower.
+
+    None of a single start that came several times: its repeats say nothing of others.
+    """
+    low, high = wilson(sum(success for success, _ in outcomes), len(outcomes))
+    starts = len({start for _, start in outcomes})
+    if starts == len(outcomes):
+        return [low, high]
+    found = _clustered(outcomes)
+    return [min(low, found[0]), max(high, found[1])] if found else None
 
 
-def _clustered(rows: Sequence[tuple[bool, Any]], what: str) -> dict[str, Any]:
+def _clustered(rows: Sequence[tuple[bool, Any]]) -> list[float] | None:
     """The interval by whole clusters, where there are several and some hold more than one episode."""
     labels = {label: place for place, label in enumerate(dict.fromkeys(label for _, label in rows))}
     if not 1 < len(labels) < len(rows):
-        return {}
+        return None
     found = clustered_rate([success for success, _ in rows], [labels[label] for _, label in rows])
-    return {f"interval_95_over_{what}": [found.low, found.high]}
+    return [found.low, found.high]
 
 
 def _mean_time(steps: Sequence[int], control_hz: float) -> dict[str, float] | None:
@@ -190,12 +212,21 @@ def _print(title: str, first: str, rows: Mapping[str, tuple[list[Episode], Part]
 
 
 def _cells(rows: list[Episode], control_hz: float) -> list[str]:
-    told, count = _counted(rows, control_hz), len(rows)
+    told = _counted(rows, control_hz)
     times = [told[what] for what in ("first_success", "cycle")]
     return [
-        percent(sum(x.success_once for x in rows), count),
-        percent(sum(x.success_at_end for x in rows), count),
+        *(_rate_cell(told[what]) for what in RATES),
         f"{told['return']:.2f}",
         f"{told['steps']:.1f}",
         *(f"{time['seconds']:.1f} s" if time else "-" for time in times),
     ]
+
+
+def _rate_cell(told: Mapping[str, Any]) -> str:
+    """`97.0 % [91.5, 99.0] of 100`; `75.0 % [52.6, 90.0] of 400, 20 starts` where starts repeat."""
+    count, starts, interval = told["episodes"], told["starts"], told["interval_95"]
+    rate = told["successes"] / count if count else float("nan")
+    within = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+    return f"{100 * rate:.1f} %{within} of {count}" + (
+        f", {starts} start{'s' * (starts > 1)}" if starts < count else ""
+    )

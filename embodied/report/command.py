@@ -20,6 +20,7 @@ nothing but their seed are one group. Tuning runs (purpose=tuning) are left out 
   pictures=null       folder of its pictures as PNG; null: beside the page, as report-pictures
   videos=few          none, few (one seed of each group), all; up to 4 or 40 MB
   metric=success_once or success_at_end, return: what the final scores are
+  evaluation=final    or another folder in RUN/evaluation, such as of a protocol: what the final scores rest on
   curve=mean          or iqm: the middle of a learning curve over seeds
   title=null          null: the names of the groups
 
@@ -33,6 +34,7 @@ class ReportRecipe:
     pictures: str | None = None  # folder of its pictures; null: beside the page
     videos: Literal["none", "few", "all"] = "few"
     metric: Literal["success_once", "success_at_end", "return"] = "success_once"
+    evaluation: str = "final"  # folder in RUN/evaluation that the final scores rest on
     curve: Literal["mean", "iqm"] = "mean"  # middle of a learning curve
     title: str | None = None  # null: the names of the groups
 
@@ -41,6 +43,12 @@ class ReportRecipe:
             raise ConfigError(
                 f"out={self.out} should be a page and end in .html; nothing was written. For example "
                 f"out={Path(self.out) / 'report.html'}"
+            )
+
+        if not self.evaluation or Path(self.evaluation).name != self.evaluation:
+            raise ConfigError(
+                f"evaluation={self.evaluation} should name a folder in RUN/evaluation, not a path; nothing was "
+                f"written. For example evaluation=final."
             )
 
     @property
@@ -59,7 +67,7 @@ def main(argv: list[str]) -> int:
     from embodied.report.gather import gather
     from embodied.report.page import write
 
-    material = gather(runs, metric=settings.metric)
+    material = gather(runs, metric=settings.metric, evaluation=settings.evaluation)
     page = assemble(material, settings)
     out = Path(settings.out)
     write(page, out, settings.pictures_folder)

@@ -11,7 +11,16 @@ import numpy as np
 
 from embodied.comparing.compare import Claim, Comparison, compare
 from embodied.comparing.values import RATES, Group, listed
-from embodied.comparing.words import LOOKING, best, checkpoint_sentence, points, single_sentence, turned, verdicts
+from embodied.comparing.words import (
+    LOOKING,
+    best,
+    checkpoint_sentence,
+    points,
+    probability,
+    single_sentence,
+    turned,
+    verdicts,
+)
 from embodied.errors import ConfigError
 from embodied.metrics.bootstrap import profile_band
 from embodied.report.blocks import Block, Cell, Listing, Name, Picture, Pictures, Section, Table, seeds_of, table, words
@@ -24,8 +33,10 @@ MOST_PAIRS = 15  # in the picture; the table has all
 THRESHOLDS = 201
 TEST = (
     "A claim rests on a two-sided permutation test of the interquartile means (IQM) over training seeds, corrected for "
-    "the number of pairs (Holm). The interval of a difference holds the shifts that the test does not reject. "
-    "P(A > B): the probability that a run of A beats one of B on the same task; its interval draws whole runs anew."
+    "the number of pairs (Holm); where the IQMs tie, of the means, whose difference is then shown. The interval of a "
+    "difference holds the shifts that the test does not reject, and leaves out 0 where a difference is shown and "
+    "nowhere else. P(A > B): the probability that a run of A beats one of B on the same task; its interval draws whole "
+    "runs anew, and there is none where every run of A beats every run of B or a group has fewer than 5 seeds."
 )
 
 
@@ -96,14 +107,14 @@ def _upright(claim: Claim) -> Claim:
 def _claims(found: Comparison, looks: Mapping[str, Look]) -> Table:
     rows: list[list[Cell]] = []
     for claim in map(_upright, found.claims):
-        better = claim.improvement
         rows.append([
             Name(claim.first, looks[claim.first]), Name(claim.second, looks[claim.second]),
-            points(claim.difference, found.metric),
-            f"{better.estimate:.2f} [{better.low:.2f}, {better.high:.2f}]", f"{claim.p:.2g}", f"{claim.p_holm:.2g}",
-            f"{claim.least_p:.2g}", "yes" if claim.verdict != "open" else "no", _needed(claim),
+            points(claim.difference, found.metric) + " (means)" * (claim.by == "mean"),
+            probability(claim, len(found.tasks), short=True), f"{claim.p:.2g}", f"{claim.p_holm:.2g}",
+            f"{claim.least_p_holm:.2g}", "yes" if claim.verdict != "open" else "no", _needed(claim),
         ])  # fmt: skip
-    columns = ("A", "B", "A - B, IQM", "P(A > B)", "p", f"p for {len(rows)} pairs", "least p possible",
+    columns = ("A", "B", "A - B, IQM", "P(A > B)", "p", f"p for {len(rows)} pairs",
+               "least p possible" + f" for {len(rows)} pairs" * (len(rows) > 1),
                f"shown at {100 * found.level:g} %", "seeds to show it, 80 % power")  # fmt: skip
     kept = [i for i in range(len(columns)) if i != 5 or len(rows) > 1]  # one pair needs no correction
     return table(
@@ -141,7 +152,7 @@ def _forest(found: Comparison) -> Picture:
             _whiskers(axes, row, [scale * x for x in known], (low, high))
             filled = INK if claim.verdict != "open" else "white"
             axes.plot([scale * claim.difference.estimate], [row], "o", ms=8, mfc=filled, mec=INK, mew=1.4)
-            name = f"{shortened(claim.first, 27)} - {shortened(claim.second, 27)}"
+            name = f"{shortened(claim.first, 27)} - {shortened(claim.second, 27)}" + " (means)" * (claim.by == "mean")
             axes.text(0.0, row - 0.42, name, transform=axes.get_yaxis_transform(), fontsize=9.5, va="center",
                       bbox={"facecolor": "white", "lw": 0, "pad": 1})  # fmt: skip
         axes.axvline(0, color=INK, lw=1)
@@ -151,13 +162,26 @@ def _forest(found: Comparison) -> Picture:
         axes.set_ylim(len(claims) - 0.5, -0.75)
         axes.set(xlabel=f"difference of IQMs{', points' if rate else ''}", title="Differences of final scores")
         more = f" The first {MOST_PAIRS} of {len(found.claims)} pairs." if len(found.claims) > MOST_PAIRS else ""
-        told = [f"{c.first} minus {c.second} {points(c.difference, found.metric)}" for c in claims]
+        told = [f"{c.first} minus {c.second} {points(c.difference, found.metric)}{' (means)' * (c.by == 'mean')}"
+                for c in claims]  # fmt: skip
+        ties = " (of means where those tie)" if any(c.by == "mean" for c in claims) else ""
         return picture(
             figure, "differences", alt=f"Differences of interquartile means: {'; '.join(told)}.",
-            caption=f"Differences of interquartile means, 95 % intervals over training seeds, {_over(found.tasks)}. "
+            caption=f"Differences of interquartile means{ties}, {_levels(found)} over training seeds, "
+            f"{_over(found.tasks)}. "
             f"Filled: shown by the test; open: not. An arrow: so few seeds cannot tell that end.{more} "
             f"{seeds_of({group.name: group.seeds for group in found.groups})}",
         )  # fmt: skip
+
+
+def _levels(found: Comparison) -> str:
+    """`98.3 % intervals (Bonferroni for 3 pairs)`; one that only a later step of Holm's shows is at that step's."""
+    levels = sorted({f"{100 * claim.interval_level:.3g}" for claim in found.claims}, reverse=True)
+    told = f"{' or '.join(levels)} % intervals"
+    if len(found.claims) == 1:
+        return told
+    step = ", the narrower where a later step of Holm's test shows a difference" if len(levels) > 1 else ""
+    return f"{told} (Bonferroni for {len(found.claims)} pairs{step})"
 
 
 def _whiskers(axes: Any, row: int, ends: Sequence[float], bounds: tuple[float, float]) -> None:

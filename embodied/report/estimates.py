@@ -35,7 +35,7 @@ def estimate(group: Group, tasks: Sequence[str]) -> Estimate:
     scores = group.matrix(tasks)
     value, runs = float(scores.mean()), group.runs
     if len(runs) == 1:
-        found = _of_episodes(runs[0], tasks) if group.metric in RATES and len(tasks) == 1 else None
+        found = _of_episodes(runs[0], tasks, group.metric) if group.metric in RATES and len(tasks) == 1 else None
         return Estimate(value, found, EPISODES if found else NOTHING)
     if group.metric in RATES and _share_starts(runs, tasks):
         return Estimate(value, _of_seeds_and_starts(group, tasks), SEEDS_AND_STARTS)
@@ -50,7 +50,13 @@ def estimate(group: Group, tasks: Sequence[str]) -> Estimate:
     return Estimate(value, Interval(value, float(low), float(high)), SEEDS)
 
 
-def _of_episodes(run: Run, tasks: Sequence[str]) -> Interval | None:
+def _of_episodes(run: Run, tasks: Sequence[str], metric: str) -> Interval | None:
+    if run.outcomes:
+        starts = [o.start for o in run.outcomes if o.task in tasks]
+        places = {start: place for place, start in enumerate(dict.fromkeys(starts))}
+        if len(places) < len(starts):  # some were repeated, and a start is one trial
+            found = [o.score(metric) for o in run.outcomes if o.task in tasks]
+            return clustered_rate(found, [places[start] for start in starts]) if len(places) > 1 else None
     counts = [run.counts[task] for task in tasks if task in run.counts]
     hits, trials = sum(hits for hits, _ in counts), sum(trials for _, trials in counts)
     return Interval(hits / trials, *wilson(hits, trials)) if trials else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from embodied.comparing.folders import find_runs, group_runs, learned_settings, read_run
+from embodied.comparing.folders import FINAL, find_runs, group_runs, learned_settings, read_run
 from embodied.comparing.scores import Group, Run, listed, named, read_groups
 from embodied.errors import ConfigError
 from embodied.report.history import History, read_history
@@ -55,6 +55,7 @@ class Sorting:
     """Folders as they are looked at, one after the other."""
 
     metric: str
+    evaluation: str
     only_tuning: bool  # whether to keep tuning runs, and nothing of them is claimed
     left_out: list[str] = field(default_factory=list[str])
     tuning: list[str] = field(default_factory=list[str])
@@ -66,7 +67,7 @@ class Sorting:
         except ConfigError as error:
             self.left_out.append(f"{folder} was left out: {_reason(error)}")
             return
-        history, score = _history(folder), _score(folder, self.metric)
+        history, score = _history(folder), _score(folder, self.metric, self.evaluation)
         if isinstance(history, str) and isinstance(score, str):
             self.left_out.append(f"{folder} was left out: {history}")
             return
@@ -80,8 +81,6 @@ class Sorting:
         pile.settings[folder] = json.dumps(settings, sort_keys=True, default=str)
         if isinstance(history, History):
             pile.histories[folder] = history
-            if history.state == "running":
-                score = "no run has one before it ends."
             if isinstance(score, str):
                 self.left_out.append(f"{folder} ({history.standing}) has a curve here, and no score: {score}")
         else:
@@ -113,9 +112,9 @@ def _history(folder: Path) -> History | str:
         return _reason(error)
 
 
-def _score(folder: Path, metric: str) -> Run | str:
+def _score(folder: Path, metric: str, evaluation: str) -> Run | str:
     try:
-        return read_run(folder, metric=metric)
+        return read_run(folder, metric=metric, evaluation=evaluation)
     except ConfigError as error:
         return _reason(error)
 
@@ -125,11 +124,11 @@ def _reason(error: ConfigError) -> str:
     return f"{str(error).partition('; nothing was')[0].rstrip('.')}."
 
 
-def gather(words: Sequence[str], *, metric: str = "success_once") -> Material:
+def gather(words: Sequence[str], *, metric: str = "success_once", evaluation: str = FINAL) -> Material:
     """Tuning runs are kept only where there is nothing else, and then have no score."""
-    found = _gather(words, metric, only_tuning=False)
+    found = _gather(words, metric, evaluation, only_tuning=False)
     if not found.groups and not found.histories and found.tuning:
-        found = _gather(words, metric, only_tuning=True)
+        found = _gather(words, metric, evaluation, only_tuning=True)
     if not found.groups and not found.histories:
         only = f"Only tuning runs: {listed(found.tuning)}." if found.tuning else ""
         why = " ".join([*found.left_out, only]).strip() or "No run was found."
@@ -137,8 +136,8 @@ def gather(words: Sequence[str], *, metric: str = "success_once") -> Material:
     return found
 
 
-def _gather(words: Sequence[str], metric: str, *, only_tuning: bool) -> Material:
-    sorting = Sorting(metric, only_tuning)
+def _gather(words: Sequence[str], metric: str, evaluation: str, *, only_tuning: bool) -> Material:
+    sorting = Sorting(metric, evaluation, only_tuning)
     loose = Pile(None)
     found: list[Pile | list[Group]] = []  # in the order of the words
     for word in words:
@@ -158,7 +157,7 @@ def _gather(words: Sequence[str], metric: str, *, only_tuning: bool) -> Material
         if isinstance(each, list):
             scored, own = each, {group.name: () for group in each}
         else:
-            scored = group_runs(each.scored, each.name, metric=metric) if each.scored else []
+            scored = group_runs(each.scored, each.name, metric=metric, evaluation=evaluation) if each.scored else []
             own = _assigned(each, scored)
         left = [group for group in map(sorting.untuned, scored) if group.runs]
         gone = {group.name for group in scored} - {group.name for group in left}

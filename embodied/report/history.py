@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from embodied.comparing.whole import unfinished
 from embodied.errors import ConfigError
 from embodied.metrics.axis import AXES, Axis
 from embodied.run_folder import State, state_of
@@ -102,15 +103,15 @@ def read_history(folder: Path) -> History:
         )
     evaluation = _json(folder / "evaluation" / "final" / "summary.json", needed=False)
     _json(folder / "end.json", needed=False)  # `state_of` takes for granted that it can be read
-    state = state_of(folder)
+    state, config = state_of(folder), _config(folder / "config.yaml")
     return History(
         folder=folder,
-        config=_config(folder / "config.yaml"),
+        config=config,
         facts=_json(folder / "facts.json"),
         evaluation=evaluation,
         axis=axis,
         rows=tuple(rows),
-        state="finished" if state == "killed" and evaluation else state,  # runs before there was end.json
+        state="finished" if state == "killed" and unfinished(folder, config) is None else state,  # before end.json
     )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied.evaluation.folder import read_episodes, tables_in
+from embodied.evaluation.jobs import alike
 from embodied.metrics.bootstrap import clustered_rate
 from embodied.metrics.intervals import Interval, wilson
 from embodied.sweeping.plan import Job
@@ -25,7 +25,7 @@ class Result:
     """The fresh episodes that one run was judged by, without lost ones."""
 
     seed: int
-    starts: tuple[tuple[str, ...], ...]  # task, stored state and seed of each
+    starts: tuple[tuple[int, int, int], ...]  # of each, equal where two began alike
     success_once: NDArray[np.float64]
     success_at_end: NDArray[np.float64]
     reward: NDArray[np.float64]
@@ -37,22 +37,28 @@ class Result:
 def read_result(run: Path, seed: int) -> Result | None:
     """None where there is no whole final evaluation, or all of its episodes were lost."""
     folder = run / "evaluation" / "final"
-    rows = [row for path in sorted(folder.glob("episodes-seed*.csv")) for row in _rows(path)]
+    rows = [row for path in tables_in(folder) for row in read_episodes(path) if not row.lost]
     if not rows or not (folder / "summary.json").is_file():
         return None
-    once, at_end = (np.array([row[name] == "True" for row in rows], dtype=np.float64) for name in RATES)
-    starts = tuple((row["task"], row["initial_state"], row["seed"]) for row in rows)
-    return Result(seed, starts, once, at_end, np.array([float(row["reward"]) for row in rows]))
+    once, at_end = (np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in RATES)
+    starts = tuple(alike(row.task, row.initial_state, row.seed) for row in rows)
+    return Result(seed, starts, once, at_end, np.array([row.reward for row in rows]))
 
 
 def rate(results: Sequence[Result], what: str) -> Interval:
-    """Over episodes and training seeds: whole starts and whole seeds are drawn anew; of one seed, Wilson's."""
+    """Over episodes and training seeds: whole starts and whole seeds are drawn anew.
+
+    Of one seed, Wilson's where each start came once; where a single one came several times, of that one.
+    """
     hits = np.concatenate([getattr(result, what) for result in results])
+    starts = ["/".join(map(str, start)) for result in results for start in result.starts]
+    several = len(set(starts)) > 1
     if len(results) == 1:
+        if several and len(set(starts)) < len(starts):
+            return clustered_rate(hits, starts)
         return Interval(float(hits.mean()), *wilson(int(hits.sum()), len(hits)))
     seeds = np.repeat([result.seed for result in results], [len(result.starts) for result in results])
-    starts = ["/".join(start) for result in results for start in result.starts]
-    if len(set(starts)) == 1:
+    if not several:
         return clustered_rate(hits, seeds)
     return clustered_rate(hits, starts, seeds)
 
@@ -80,11 +86,6 @@ def by_setting(jobs: Sequence[Job], folder: Path) -> list[tuple[str, list[Job], 
         (name, own, [result for job in own if (result := read_result(folder / job.path, job.seed))])
         for name, own in found.items()
     ]
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["lost"] == "False"]
 
 
 def _percent(x: Interval) -> str:

@@ -129,7 +129,7 @@ def test_a_claim_says_who_is_better_by_how_much_and_how_surely():
     assert claim.difference.estimate == pytest.approx(0.883333 - 0.216667, abs=1e-5)  # middle three of five
     (told,) = verdicts(found)
     assert told.startswith("good is better than bad: +66.7 points [")
-    assert told.endswith("P(good > bad) = 1.00 [1.00, 1.00], permutation p = 0.0079.")
+    assert told.endswith("P(good > bad) = 1.00 (every run of good above every run of bad), permutation p = 0.0079.")
     (turned,) = verdicts(compare(APART[::-1]))
     assert turned.startswith("good is better than bad: +66.7 points [")
 

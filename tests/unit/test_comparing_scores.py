@@ -1,13 +1,21 @@
 """What is read from run folders and tables of scores, and what is refused, by file and line."""
 
+import fcntl
+import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from embodied.comparing.checkpoints import compare_checkpoints, flip_p
+from embodied.comparing.command import main
+from embodied.comparing.command import parse as parse_compare
 from embodied.comparing.scores import read_groups
-from embodied.comparing.values import ranges
+from embodied.comparing.values import Group, Outcome, Run, ranges
 from embodied.errors import ConfigError
+from embodied.metrics.intervals import paired_counts
+from embodied.purpose import TUNING_SEEDS
 from tests.scored_runs import scored_run
 
 
@@ -191,6 +199,9 @@ def test_unknown_columns_are_named_and_not_used(tmp_path):
         ("seed,score,value\n0,0.5,1\n", "two columns for the score, score and value"),
         ("group,result\na,0.5\n", r"first line holds group, result; .*Missing: seed \(seed or run or run_id\), score"),
         ("seed,score\n", "holds no scores below its first line"),
+        ("group,seed,score\na,0,0,5\n", "line 2 has 4 cells, but its first line names 3"),
+        ("group,seed,score\na,0,0.5\n\"b,0,0.5\nc,0,1\n", "cannot be read as CSV from line 3 on"),
+        ("seed,\"score\n0,0.5\n", "cannot be read as CSV from line 1 on"),
         ("seed,task,score,purpose\n0,x,0.5,test\n0,y,0.5,tuning\n", "both test and tuning of seed 0"),
     ],
 )  # fmt: skip
@@ -215,3 +226,157 @@ def test_the_code_of_a_group_is_told_where_it_changed(tmp_path):
 
 def test_seeds_are_listed_as_ranges():
     assert ranges([3, 1, 2, 7, 9, 10]) == "1-3, 7, 9-10"
+
+
+def stored(name, hits, seeds, *, state=0):
+    """One run on stored states, one for each of `hits`, played under each of `seeds` and ending alike."""
+    outcomes = tuple(
+        Outcome(
+            "push", state + i if state >= 0 else -1, 10 * seed + (0 if state >= 0 else i), bool(hit), False, 0, 9, None
+        )
+        for seed in seeds
+        for i, hit in enumerate(hits)
+    )
+    successes = sum(o.success for o in outcomes)
+    run = Run(0, {"push": successes / len(outcomes)}, outcomes, counts={"push": (successes, len(outcomes))})
+    return Group(name, (run,))
+
+
+HITS = [1] * 9 + [0] * 11, [1] * 2 + [0] * 15 + [1] * 3
+
+
+def test_a_stored_state_that_is_played_again_under_other_seeds_is_the_same_start():
+    once, thrice = (
+        compare_checkpoints(stored("a", HITS[0], seeds), stored("b", HITS[1], seeds), ["push"])
+        for seeds in ([0], [0, 1, 2])
+    )
+    assert (once.method, thrice.method) == ("mcnemar", "starts")
+    assert once.p is not None
+    assert thrice.p == pytest.approx(once.p)
+    assert (thrice.starts, thrice.only_first, thrice.only_second) == (once.starts, 7, 3) == (20, 7, 3)
+    assert thrice.difference is not None
+    assert thrice.difference.estimate == pytest.approx(0.2)
+    assert thrice.difference.low < 0 < thrice.difference.high
+    mixed = compare_checkpoints(stored("a", HITS[0], [0]), stored("b", HITS[1], [0, 1, 2]), ["push"])
+    assert mixed.p == pytest.approx(once.p)
+
+
+def test_repeats_that_are_not_shared_are_no_trials_either():
+    found, once = (
+        compare_checkpoints(
+            stored("a", [1] * 9 + [0], range(n)), stored("b", [1] * 5 + [0] * 5, range(n), state=50), ["push"]
+        )
+        for n in (20, 1)
+    )
+    assert (found.method, found.starts, once.method) == ("clusters", 10, "newcombe")
+    assert found.difference is not None
+    assert once.difference is not None
+    assert found.difference.high - found.difference.low > 0.7 * (once.difference.high - once.difference.low)
+    alone = compare_checkpoints(stored("a", [1], range(9)), stored("b", [0], range(9)), ["push"])
+    assert (alone.method, alone.p) == ("none", None)
+
+
+def test_no_difference_of_repeated_starts_is_no_certainty():
+    found = compare_checkpoints(stored("a", HITS[0], [0, 1]), stored("b", HITS[0], [0, 1]), ["push"])
+    assert (found.p, found.differ) == (1.0, False)
+    assert found.difference is not None
+    assert found.difference.low < -0.1 < 0.1 < found.difference.high
+
+
+@pytest.mark.parametrize("counts", [(7, 3), (5, 5), (8, 0), (0, 0), (40, 22)])
+def test_flips_of_single_episodes_are_mcnemar(counts):
+    more, fewer = counts
+    gaps = [1.0] * more + [-1.0] * fewer + [0.0] * 4
+    assert flip_p(gaps) == pytest.approx(paired_counts(2, more, fewer, 2).p_mid)
+
+
+def test_flips_of_shares_are_every_choice_of_signs():
+    gaps = np.array([1 / 3, 2 / 3, 1, -1 / 3, 0.5, 1])
+    signs = np.array(list(itertools.product((-1, 1), repeat=6))).T
+    sums, seen = np.abs(gaps @ signs), abs(gaps.sum())
+    expected = (sums > seen + 1e-9).mean() + (np.abs(sums - seen) < 1e-9).mean() / 2
+    assert flip_p(gaps) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("how", ["stopped", "failed", None])
+def test_a_run_that_was_stopped_is_left_out_with_how_far_it_came(tmp_path, how):
+    settings = {"total_steps": 5000, "rollout": 100, "simulator": {"num_envs": 5}}
+    scored_run(tmp_path / "seed0", {"push": [1]}, how="finished", **settings)
+    early = scored_run(
+        tmp_path / "seed1", {"push": [1]}, seed=1, how=how, newest="000004", checkpoint="000004", **settings
+    )
+    (early / "metrics.jsonl").write_text('{"env_steps": 2000}\n')
+    (found,) = read_groups([tmp_path])
+    assert found.seeds == (0,)
+    assert (
+        f"{early} was left out: it is {how or 'killed'} at 40 % (2,000 of 5,000), and only whole runs" in found.notes[0]
+    )
+
+
+def test_a_run_that_someone_writes_to_is_left_out(tmp_path):
+    scored_run(tmp_path / "seed0", {"push": [1]})
+    running = scored_run(tmp_path / "seed1", {"push": [1]}, seed=1)
+    with (running / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (found,) = read_groups([tmp_path])
+    assert found.seeds == (0,)
+    assert "it is running" in found.notes[0]
+
+
+def test_a_run_without_a_word_of_its_end_is_whole_after_its_last_iteration(tmp_path):
+    settings = {"total_steps": 4900, "rollout": 100, "simulator": {"num_envs": 5}, "policy": {"chunk": 1}}
+    scored_run(tmp_path / "a", {"push": [1]}, how=None, **settings)  # its checkpoint is of iteration 10
+    assert read_groups([tmp_path / "a"])[0].seeds == (0,)
+    steps = scored_run(tmp_path / "b", {"push": [1]}, how=None, total_steps=4900)
+    (steps / "metrics.jsonl").write_text('{"env_steps": 5000}\n')
+    assert read_groups([steps])[0].seeds == (0,)
+    offline = {"_target_": "made.BC", "updates": 2500, "updates_per_iteration": 250}
+    scored_run(tmp_path / "c", {"push": [1]}, how=None, algorithm=offline)
+    assert read_groups([tmp_path / "c"])[0].seeds == (0,)
+    unknown = scored_run(tmp_path / "d", {"push": [1]}, how=None)
+    with pytest.raises(ConfigError, match="it is killed before its first iteration ended"):
+        read_groups([unknown])
+
+
+def test_an_evaluation_of_other_weights_is_left_out(tmp_path):
+    for seed in (0, 1):
+        run = scored_run(tmp_path / f"seed{seed}", {"push": [1]}, seed=seed)
+        (run / "checkpoints" / "000010" / "manifest.json").write_text(json.dumps({"weights.safetensors": f"w{seed}"}))
+        (run / "evaluation" / "final" / "evaluation.json").write_text(json.dumps({"weights": "w0"}))
+    (found,) = read_groups([tmp_path])
+    assert found.seeds == (0,)
+    assert "is of other weights than its checkpoint 000010" in found.notes[0]
+
+
+def test_an_episode_that_is_there_twice_is_named(tmp_path):
+    path = scored_run(tmp_path / "run", {"push": [1, 0]}) / "evaluation" / "final" / "episodes-seed0.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(ConfigError, match=r"line 4 is not an episode .*episode 0 is in line 2 already"):
+        read_groups([tmp_path])
+
+
+def test_another_evaluation_can_be_compared_by_its_name_or_its_folder(tmp_path, capsys):
+    for name, hits in (("a", [1, 1]), ("b", [0, 0])):
+        run = scored_run(tmp_path / name, {"push": [1, 0]})
+        other = scored_run(tmp_path / "other" / name, {"push": hits})
+        shutil.move(other / "evaluation" / "final", run / "evaluation" / "libero")
+    words = [f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}"]
+    assert [g.runs[0].mean for g in read_groups(words, evaluation="libero")] == [1.0, 0.0]
+    assert [g.runs[0].mean for g in read_groups([f"{word}/evaluation/libero" for word in words])] == [1.0, 0.0]
+    assert read_groups([tmp_path / "a" / "evaluation" / "libero"])[0].runs[0].mean == 1.0
+    assert main([*words, "evaluation=libero"]) == 0
+    assert "+100.0 points" in capsys.readouterr().out
+    with pytest.raises(
+        ConfigError, match=r"no nowhere evaluation of any .*embodied evaluate .* out=.*evaluation/nowhere"
+    ):
+        read_groups(words, evaluation="nowhere")
+    with pytest.raises(ConfigError, match="should name a folder in RUN/evaluation"):
+        parse_compare([*words, "evaluation=a/b"])
+
+
+def test_seeds_of_tuning_in_a_table_are_for_tuning_unless_it_says_otherwise(tmp_path):
+    (found,) = read_groups([table(tmp_path, f"seed,score\n0,0.5\n{TUNING_SEEDS},0.9\n")])
+    assert [run.purpose for run in found.runs] == ["test", "tuning"]
+    assert f"seeds {TUNING_SEEDS} are taken to be for tuning" in found.notes[0]
+    (found,) = read_groups([table(tmp_path, f"seed,score,purpose\n{TUNING_SEEDS},0.9,test\n")])
+    assert ([run.purpose for run in found.runs], found.notes) == (["test"], ())

@@ -127,6 +127,7 @@ def test_scores_of_others_decide_without_a_run_of_ours(tmp_path, capsys):
         (["out=OUT"], "OUT holds no comparison to continue"),
         (["out=OUT", "agents.a=csv"], "two or more agents"),
         (["out=OUT", "agents.a=csv", "agents.b=seed=3"], "found `seed=3` in agents.b"),
+        (["out=OUT", "agents.a=csv", 'agents.b=experiment=reach_ppo "x'], "agents.b cannot be split into words"),
         (["out=OUT", "agents.a=csv", "agents.b=evaluate=0"], "found `evaluate=0` in agents.b"),
         (["out=OUT", "agents.a=csv", "agents.b/c=csv"], "found an agent called `b/c`"),
         (["out=OUT", "agents.a=csv", "agents.b=experiment=reach_ppoo"], "Did you mean `experiment=reach_ppo`"),
@@ -154,3 +155,26 @@ def test_settings_do_not_change_after_looking(tmp_path):
     with pytest.raises(ConfigError, match=r"holds another comparison, of a: csv; b: csv \(seeds=5.*void its level"):
         main([f"out={tmp_path}", *agents, "interims=9"])
     assert parse([f"out={tmp_path}", "jobs=2"]).jobs == 2
+
+
+def test_agents_that_are_evaluated_otherwise_are_told_before_anything_starts(tmp_path, capsys):
+    easy = "experiment=reach_ppo simulator.num_envs=8"
+    words = [
+        f"out={tmp_path / 'out'}",
+        f"agents.easy={easy}",
+        "agents.hard=experiment=reach_ppo simulator.tolerance=0.02",
+    ]
+    assert main([*words, "dry=true"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(
+        "note: The agents are not evaluated alike (simulator.tolerance: 0.1, 0.02; in the order easy, hard)"
+    )
+    assert Study(agents={"a": easy, "b": "experiment=reach_ppo algorithm.gamma=0.5", "c": "csv"}).notes() == []
+
+
+def test_agents_that_are_evaluated_otherwise_are_told_at_the_end(tmp_path, capsys):
+    agents = {"a": "experiment=reach_ppo", "b": "experiment=reach_ppo evaluate=7"}
+    save(Study(agents=agents), tmp_path, scores(a=[0.9, 0.8, 0.85, 0.95, 0.9], b=[0.1, 0.3, 0.2, 0.25, 0.2]))
+    assert main([f"out={tmp_path}"]) == 0
+    assert capsys.readouterr().out.count("not evaluated alike (evaluate: 100, 7") == 2  # first and last
+    assert "evaluate: 100, 7" in json.loads((tmp_path / STATE).read_text())["notes"][0]

@@ -1,25 +1,28 @@
 """`embodied evaluate` as a user starts it: protocols, tables, summaries, videos; stopped, killed and continued."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from embodied.cli import run
 from embodied.compose import compose_config
-from embodied.config import from_dict
+from embodied.config import from_dict, recipe
 from embodied.errors import ConfigError
 from embodied.evaluate import load_evaluation, main
 from embodied.evaluation.films import film_outcomes
 from embodied.evaluation.folder import read_episodes
 from embodied.evaluation.jobs import jobs_of
 from embodied.evaluation.protocol import EvaluationRecipe, protocols, read_protocol, settled
-from embodied.evaluation.run import Part, Result, Trained
+from embodied.evaluation.run import Part, Result, Trained, evaluate
 from embodied.evaluation.summary import summary_of
+from embodied.metrics.intervals import wilson
 from embodied.types import Episode
 from policies.mlp import MLPRecipe
 from simulators.reach import ReachRecipe
@@ -85,7 +88,21 @@ def test_an_evaluation_that_is_killed_continues_to_the_same_table(trained_run, t
     assert set(kept.splitlines()) <= set(table.read_text().splitlines())  # what was whole was not played again
 
 
+@pytest.mark.parametrize("size", [0, 20])
+def test_a_header_that_is_torn_or_missing_is_written_again(size, trained_run, tmp_path):
+    evaluated(trained_run, tmp_path, "episodes=4")
+    table = tmp_path / "episodes-seed0.csv"
+    whole = table.read_text()
+    table.write_text(whole[:size])
+    evaluated(trained_run, tmp_path, "episodes=4")
+    assert without_env(table.read_text()) == without_env(whole)
+    table.write_text(whole[whole.index("\n") + 1 :])
+    with pytest.raises(ConfigError, match=r"episodes-seed0.csv line 1 is not an episode \(its first line names no col"):
+        evaluated(trained_run, tmp_path, "episodes=4")
+
+
 def test_ctrl_c_keeps_what_is_whole_and_says_how_to_go_on(trained_run, tmp_path):
+    tmp_path = tmp_path / "my results"
     command = [sys.executable, "-m", "embodied.cli", "evaluate", str(trained_run), f"out={tmp_path}", "episodes=30000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     while process.poll() is None and not any(text.count("\n") > 20 for text in tables(tmp_path).values()):
@@ -93,7 +110,7 @@ def test_ctrl_c_keeps_what_is_whole_and_says_how_to_go_on(trained_run, tmp_path)
     process.send_signal(signal.SIGINT)
     told = process.communicate()[0]
     assert process.returncode == 130
-    assert f"continue with: embodied evaluate {trained_run} episodes=30000 out={tmp_path}" in told
+    assert f"continue with: embodied evaluate {trained_run} episodes=30000 'out={tmp_path}'\n" in told
     assert len(read_episodes(tmp_path / "episodes-seed0.csv")) > 20
 
 
@@ -110,6 +127,21 @@ def test_other_settings_or_another_checkpoint_are_refused_in_the_same_folder(tra
     with pytest.raises(ConfigError, match="with another checkpoint; nothing was played"):
         evaluated(trained_run / "checkpoints" / "000000", tmp_path, "episodes=4")
     assert tables(tmp_path) == before
+
+
+def test_a_difference_in_conditions_is_named_by_their_names(trained_run, tmp_path):
+    protocol, out = tmp_path / "mine.yaml", tmp_path / "out"
+    protocol.write_text(CONDITIONS)
+    words = ["max_steps=40", "episodes=5", "seeds=[0,1]", "actions=sampled"]
+    evaluated(trained_run, out, *words)
+    with pytest.raises(ConfigError, match=r'conditions=\[\], and this one has conditions=\["easy", "hard"\].* out='):
+        evaluated(trained_run, out, f"protocol={protocol}", *words)
+
+
+def test_an_evaluation_that_was_refused_before_it_began_binds_nobody(trained_run, tmp_path):
+    with pytest.raises(ConfigError, match="task 1 was asked for"):
+        evaluated(trained_run, tmp_path, "episodes=4", "tasks=[1]")
+    assert evaluated(trained_run, tmp_path, "episodes=4")["success_once"]["episodes"] == 4
 
 
 def test_a_table_of_other_starts_is_refused(trained_run, tmp_path):
@@ -162,6 +194,15 @@ def test_a_protocol_of_ones_own_has_a_table_and_numbers_for_each_condition(train
     assert max(e.steps for e in read_episodes(out / "episodes-hard-seed0.csv")) == 12
     first = summary["evaluation"]["conditions"]["easy"]
     assert (first["tolerance"], first["max_steps"]) == (0.5, 12)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "../x", "a b"])
+def test_the_name_of_a_condition_must_make_the_name_of_a_file(name, trained_run, tmp_path):
+    protocol = tmp_path / "mine.yaml"
+    protocol.write_text(CONDITIONS.replace("easy:", f"{json.dumps(name)}:"))
+    with pytest.raises(ConfigError, match=f"the condition `{name}` gives its tables their names") as caught:
+        evaluated(trained_run, tmp_path / "out", f"protocol={protocol}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", protocols())
@@ -251,9 +292,59 @@ def test_lost_episodes_count_for_nothing_and_are_named():
 def test_a_stored_state_that_is_played_several_times_counts_as_one_cluster():
     episodes = [episode(i, initial_state=i % 5, success=i % 5 < 3) for i in range(50)]
     told = summary_of(asked(), Result((part_of(*episodes),), 1.0))["success_once"]
-    wide, narrow = told["interval_95_over_starts"], told["interval_95"]
+    wide, narrow = told["interval_95_over_starts"], wilson(30, 50)
+    assert (told["interval_95"], told["starts"]) == (wide, 5)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
     assert "interval_95_over_starts" not in summary_of(asked(), Result((part_of(*episodes[:5]),), 1.0))["success_once"]
+
+
+def test_starts_that_are_played_again_are_no_further_evidence(trained_run, tmp_path, capsys):
+    words = ["simulator.tolerance=0.5", "episodes=12"]
+    once = evaluated(trained_run, tmp_path / "once", *words)["success_once"]
+    assert 0 < once["successes"] < 12
+    assert "different starts" not in capsys.readouterr().out
+    again = evaluated(trained_run, tmp_path / "again", *words, "repeats=20")["success_once"]
+    assert (again["successes"], again["episodes"], again["starts"]) == (20 * once["successes"], 240, 12)
+    (low, high), (first, last) = again["interval_95"], once["interval_95"]
+    assert high - low > 0.8 * (last - first)
+    told = capsys.readouterr().out
+    shown = f"{100 * once['successes'] / 12:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of 240, 12 starts"
+    assert shown in told
+    assert "240 episodes began from 12 different starts" in told
+    one = evaluated(trained_run, tmp_path / "one", "episodes=1", "repeats=5")["success_once"]
+    assert (one["interval_95"], one["starts"]) == (None, 1)
+    assert re.search(r"\d % of 5, 1 start ", capsys.readouterr().out)
+
+
+def test_starts_whose_repeats_all_end_alike_on_the_whole_still_have_an_interval():
+    episodes = [episode(i, initial_state=i % 2, success=i < 2) for i in range(4)]  # each start: once of two times
+    told = summary_of(asked(), Result((part_of(*episodes),), 1.0))["success_once"]
+    assert told["interval_95"] == pytest.approx(wilson(2, 4))
+
+
+@recipe
+class StoredRecipe:
+    """Reach from 50 stored states."""
+
+    num_envs: int = 4
+
+    def build(self):
+        env = ReachRecipe(num_envs=self.num_envs).build()
+        env.spec = replace(env.spec, initial_states=(50,))
+        return env
+
+
+def test_width_is_refused_where_stored_states_come_again():
+    for words in ({"seeds": (0, 1), "episodes": 12}, {"episodes": 200}):
+        e = asked(**words, width=0.5)
+        e = replace(e, simulator=StoredRecipe())
+        spec = e.simulator.build().spec
+        weights = {name: x.detach() for name, x in e.policy.build(spec).state_dict().items()}
+        with pytest.raises(
+            ConfigError, match=r"width=0.5 counts every .* nothing was played. Set one seed and at most"
+        ):
+            evaluate(e, Trained(spec, weights))
+    assert evaluate(replace(e, episodes=12, width=0.9), Trained(spec, weights)).parts[0].is_whole
 
 
 def test_videos_show_known_successes_and_known_failures(trained_run, tmp_path):

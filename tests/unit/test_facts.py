@@ -155,6 +155,14 @@ def test_finished_stopped_failed_and_killed_runs_can_be_told_apart(folder):
     assert end_of(folder)["why"] == "ConfigError: there is no such cube"
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "", '{"how": "won"}', '{"how": []}', "null"])
+def test_a_damaged_end_is_one_sentence_that_names_the_run(text, folder):
+    (folder / "end.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"end.json is damaged.* Delete the file") as caught:
+        state_of(folder)
+    assert str(folder) in str(caught.value)
+
+
 def test_the_last_row_is_the_last_whole_one_however_long_the_file(folder):
     assert last_row(folder)["env_steps"] == 2
     (folder / "metrics.jsonl").write_text(('{"loss": 1}\n' * 20_000) + '{"loss": 2}\n{"lo')

@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from embodied.comparing.values import Group, Outcome, Run
 from embodied.errors import ConfigError
 from embodied.report.costs import parts
+from embodied.report.estimates import estimate
 from embodied.report.gather import gather
 from embodied.report.history import read_history
 from embodied.report.provenance import provenance
-from tests.made_runs import write_run
+from tests.made_runs import write_evaluation, write_run
 
 
 def test_a_history_is_what_its_files_say(tmp_path):
@@ -155,3 +157,35 @@ def test_commands_settings_and_versions_are_told(tmp_path):
     assert "embodied train experiment=it seed=0" in text
     assert "embodied train resume=b" in text
     assert "2 versions of the code: 0123456789ab, ffff-dirty" in text
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed", "failed"])
+def test_a_run_that_was_stopped_has_no_score_although_it_was_evaluated(tmp_path, how):
+    write_run(tmp_path / "runs" / "a", seed=0, points=20)
+    write_run(tmp_path / "runs" / "b", seed=1, points=5, planned=20, how=how)
+    found = gather([str(tmp_path / "runs")])
+    assert found.groups[0].seeds == (0,)
+    assert f"runs/b ({how} at 25 %) has a curve here, and no score: it is {how} at 25 % (5,000 of" in found.left_out[0]
+
+
+def test_a_report_rests_on_the_evaluation_that_is_named(tmp_path):
+    run = write_run(tmp_path / "a", rate=0.9)
+    write_evaluation(run / "evaluation" / "libero", rate=0.0, tasks=("push",), episodes=5, seed=0)
+    assert gather([str(run)], evaluation="libero").groups[0].runs[0].mean == 0.0
+    assert gather([str(run)]).groups[0].runs[0].mean > 0.5
+
+
+def test_one_seed_on_repeated_starts_has_the_interval_of_its_starts():
+    def group(repeats):
+        outcomes = tuple(
+            Outcome("push", state, seed, state < 12, False, 0.0, 9, None)
+            for seed in range(repeats)
+            for state in range(20)
+        )
+        counts = {"push": (12 * repeats, 20 * repeats)}
+        return Group("a", (Run(0, {"push": 0.6}, outcomes, counts=counts),))
+
+    once, often = (estimate(group(repeats), ("push",)).interval for repeats in (1, 10))
+    assert once is not None
+    assert often is not None
+    assert often.high - often.low > 0.9 * (once.high - once.low)

@@ -1,17 +1,20 @@
 """What a sweep would run, and what it refuses before it runs anything."""
 
 import csv
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from embodied.errors import ConfigError
+from embodied.metrics.logger import COLUMNS
 from embodied.sweeping.command import _checked as checked
 from embodied.sweeping.plan import folders, make
 from embodied.sweeping.recipe import NAMES, Sweep, part
 from embodied.sweeping.results import rate, read_result
 from embodied.sweeping.space import Span, read
 from embodied.train import TUNING_SEEDS, Training
+from embodied.types import Episode
 
 
 def ranges(*words):
@@ -124,15 +127,20 @@ def test_the_ends_of_a_search_are_checked_before_it_begins():
     assert checked(*make(SEARCH)) == []
 
 
-def evaluated(run, hits):
+def write_table(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(asdict(row).values() for row in rows)
+
+
+def evaluated(run, hits, name="episodes-seed0.csv"):
     """A run folder whose final evaluation had these successes, on starts 0, 1, ..."""
     folder = run / "evaluation" / "final"
-    folder.mkdir(parents=True)
-    with (folder / "episodes-seed0.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["task", "initial_state", "seed", "success_once", "success_at_end", "reward", "lost"])
-        writer.writerow([0, -1, 99, True, True, 100.0, True])  # a lost episode counts for nothing
-        writer.writerows([0, -1, i, bool(hit), False, float(i), False] for i, hit in enumerate(hits))
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [Episode(0, 0, 0, -1, 99, 9, 100.0, True, True, None, True, lost=True)]  # counts for nothing
+    rows += [Episode(i + 1, 0, 0, -1, i, 9, float(i), bool(hit), False, None, False) for i, hit in enumerate(hits)]
+    write_table(folder / name, rows)
     (folder / "summary.json").write_text("{}")
     return run
 
@@ -155,3 +163,15 @@ def test_a_run_whose_final_evaluation_is_not_whole_has_no_result(tmp_path):
     assert read_result(evaluated(tmp_path, [True]), 0) is not None
     (tmp_path / "evaluation" / "final" / "summary.json").unlink()
     assert read_result(tmp_path, 0) is None
+
+
+def test_a_final_evaluation_under_named_conditions_is_read_under_all_of_them(tmp_path):
+    hits = [True, False] * 20
+    for condition in ("easy", "hard"):
+        evaluated(tmp_path, hits, f"episodes-{condition}-seed0.csv")
+    result = read_result(tmp_path, 0)
+    assert result is not None
+    assert len(result.starts) == 80
+    assert len(set(result.starts)) == 40
+    found = rate([result], "success_once")  # the same starts under both: 40 outcomes, not 80
+    assert (found.estimate, found.high - found.low > 0.28) == (0.5, True)
