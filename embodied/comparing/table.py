@@ -127,8 +127,8 @@ def _named(reader: csv.DictReader[str], path: Path) -> Sequence[str]:
 
 def _not_csv(path: Path, reader: csv.DictReader[str], error: csv.Error) -> ConfigError:
     return ConfigError(
-        f"{path} cannot be read as CSV from line {reader.line_num + 1} on ({error}); nothing was compared. Correct it: is "
-        f"every quote closed?"
+        f"{path} cannot be read as CSV from line {reader.line_num + 1} on ({error}); nothing was compared. Correct it: "
+        f"is every quote closed?"
     )
 
 

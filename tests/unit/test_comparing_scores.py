@@ -13,6 +13,7 @@ from embodied.comparing.command import main
 from embodied.comparing.command import parse as parse_compare
 from embodied.comparing.scores import read_groups
 from embodied.comparing.values import Group, Outcome, Run, ranges
+from embodied.comparing.words import checkpoint_sentence
 from embodied.errors import ConfigError
 from embodied.metrics.intervals import paired_counts
 from embodied.purpose import TUNING_SEEDS
@@ -257,6 +258,8 @@ def test_a_stored_state_that_is_played_again_under_other_seeds_is_the_same_start
     assert thrice.difference is not None
     assert thrice.difference.estimate == pytest.approx(0.2)
     assert thrice.difference.low < 0 < thrice.difference.high
+    told = checkpoint_sentence(thrice)
+    assert "of the same 20 starts, each played several times and counted once, 7 were solved more often by a" in told
     mixed = compare_checkpoints(stored("a", HITS[0], [0]), stored("b", HITS[1], [0, 1, 2]), ["push"])
     assert mixed.p == pytest.approx(once.p)
 
@@ -272,6 +275,7 @@ def test_repeats_that_are_not_shared_are_no_trials_either():
     assert found.difference is not None
     assert once.difference is not None
     assert found.difference.high - found.difference.low > 0.7 * (once.difference.high - once.difference.low)
+    assert "interval over whole starts, unpaired as they share 0 starts of 10 and 10" in checkpoint_sentence(found)
     alone = compare_checkpoints(stored("a", [1], range(9)), stored("b", [0], range(9)), ["push"])
     assert (alone.method, alone.p) == ("none", None)
 
