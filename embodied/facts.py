@@ -19,8 +19,6 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from embodied import __version__
 from embodied.environment import DEFAULTS
 from embodied.packaging import NAMES
@@ -61,6 +59,8 @@ def root() -> Path:
 
 
 def machine() -> dict[str, Any]:
+    import torch  # here: who only reads runs can do without
+
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     found: dict[str, Any] = {
         "system": platform.platform(),

@@ -13,6 +13,7 @@ from typing import Any
 
 from embodied.comparing.reading import read_json
 from embodied.errors import ConfigError
+from embodied.run_folder import last_row, state_of
 
 WEIGHTS = "weights.safetensors"
 
@@ -23,8 +24,6 @@ def unfinished(folder: Path, config: Mapping[str, Any]) -> str | None:
     Without end.json, as before that was written, or with another end after the last iteration, a run is whole if its
     newest checkpoint is of its last iteration or its steps are all there.
     """
-    from embodied.run_folder import state_of  # which imports torch
-
     state = state_of(folder)
     if state == "finished" or (state != "running" and _all_there(folder, config)):
         return None
@@ -90,8 +89,6 @@ def _how_far(folder: Path, config: Mapping[str, Any]) -> str:
 
 def _progress(folder: Path, config: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """Along the axis of the run, done and planned; None where nobody says."""
-    from embodied.run_folder import last_row  # which imports torch
-
     try:
         row = last_row(folder)
     except ValueError as error:

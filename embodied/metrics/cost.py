@@ -16,9 +16,10 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from embodied.types import Metrics
+if TYPE_CHECKING:  # types imports torch, which whoever only reads runs can do without
+    from embodied.types import Metrics
 
 COUNTERS: tuple[str, ...] = ("wall_s", "cpu_s", "device_s")
 CPU_TIMES = slice(11, 15)  # of /proc/PID/stat after the name: user, system, and both of children that have ended
