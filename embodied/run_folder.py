@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from embodied.config import from_dict, to_dict
 from embodied.errors import CheckpointError, ConfigError
 from embodied.facts import all_packages, code_diff, now, root, session
+from embodied.files import write_whole
 from embodied.metrics.axis import AXES
 from embodied.metrics.cost import COUNTERS
 
@@ -165,10 +166,7 @@ def _compared(facts: Mapping[str, Any], name: str) -> Any:
 
 
 def _write(path: Path, value: Any) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1))
-    part.replace(path)
+    write_whole(path, json.dumps(value, indent=1))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

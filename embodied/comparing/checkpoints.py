@@ -6,7 +6,6 @@ one start: its episodes are averaged before anything is tested.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike
 from embodied.comparing.admission import differences
 from embodied.comparing.values import RATES, Group, Run
 from embodied.metrics.bootstrap import cluster_bootstrap, clustered_rate
-from embodied.metrics.intervals import Interval, newcombe, paired, wilson
+from embodied.metrics.intervals import Interval, difference_of, newcombe, paired, wilson
 
 Method = Literal["mcnemar", "starts", "newcombe", "clusters", "none"]
 FINEST = 2520  # parts of an episode that differences of starts are told in: all shares of up to ten repeats
@@ -67,7 +66,7 @@ def compare_checkpoints(first: Group, second: Group, tasks: Sequence[str]) -> Ch
     rates = [tuple(map(sum, zip(*(run.counts[task] for task in tasks), strict=True))) for run in (a, b)]
     (hits_a, count_a), (hits_b, count_b) = rates
     if repeated:
-        found = _apart_by(_rate(one, hits_a, count_a), _rate(other, hits_b, count_b))
+        found = difference_of(_rate(one, hits_a, count_a), _rate(other, hits_b, count_b))
         starts = min(len(one) or count_a, len(other) or count_b)
         return Checkpoints(first.name, second.name, "clusters", found, None, starts, reason=reason)
     found = newcombe((hits_a, count_a), (hits_b, count_b))
@@ -115,14 +114,6 @@ def _rate(own: Mapping[Start, Sequence[bool]], hits: int, count: int) -> Interva
         return Interval(hits / count, *wilson(hits, count))
     labels = [i for i, ended in enumerate(own.values()) for _ in ended]
     return clustered_rate([hit for ended in own.values() for hit in ended], labels)
-
-
-def _apart_by(a: Interval, b: Interval) -> Interval:
-    """Difference of two independent rates: square and add (Newcombe 1998, method 10), from intervals of each."""
-    estimate = a.estimate - b.estimate
-    below = math.hypot(a.estimate - a.low, b.high - b.estimate)
-    above = math.hypot(a.high - a.estimate, b.estimate - b.low)
-    return Interval(estimate, estimate - below, estimate + above)
 
 
 def _apart(a: Run, b: Run) -> str:

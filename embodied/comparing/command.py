@@ -12,6 +12,7 @@ from embodied.comparing.compare import compare
 from embodied.comparing.folders import FINAL
 from embodied.comparing.plots import draw_forest, draw_profiles
 from embodied.comparing.scores import METRICS, read_groups
+from embodied.comparing.values import fraction
 from embodied.comparing.words import as_json, print_comparison
 from embodied.errors import ConfigError
 
@@ -117,16 +118,6 @@ def folder_name(text: str) -> str:
             f"evaluation=final."
         )
     return text
-
-
-def fraction(key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise ConfigError(f"{key}={text} should be a number between 0 and 1; nothing was compared.")
-    return value
 
 
 def _check_path(word: str) -> None:

@@ -15,6 +15,7 @@ from embodied.comparing.reading import read_json, read_yaml
 from embodied.comparing.values import RATES, Group, Outcome, Run, listed
 from embodied.comparing.whole import of_another, unfinished
 from embodied.errors import ConfigError
+from embodied.evaluation.tables import tables_in
 
 FINAL = "final"  # the evaluation of the last checkpoint that `embodied train` makes, in RUN/evaluation
 
@@ -135,7 +136,7 @@ def read_run(folder: Path, *, metric: str, evaluation: str = FINAL) -> Run | str
     if why := unfinished(folder, config):
         return why
     final = folder / "evaluation" / evaluation
-    tables = sorted(final.glob("episodes-*seed*.csv"))
+    tables = tables_in(final)
     if not (final / "summary.json").is_file() or not tables:  # the summary is written when all episodes are there
         how = f"finish it with `embodied train resume={folder}`, or " if evaluation == FINAL else ""
         under = "" if evaluation == FINAL else f" in {final}"
@@ -146,7 +147,7 @@ def read_run(folder: Path, *, metric: str, evaluation: str = FINAL) -> Run | str
     summary = read_json(final / "summary.json")
     if why := of_another(final, folder, _evaluated(summary)):
         return why
-    names = {table: _task_names(folder, summary, _condition(table)) for table in tables}
+    names = {table: _task_names(folder, summary, condition) for table, condition in tables.items()}
     outcomes = tuple(outcome for table in tables for outcome in _outcomes(table, names[table]))
     if not outcomes:
         return f"all episodes of its evaluation {evaluation} were lost."
@@ -208,11 +209,6 @@ def _flag(text: str) -> bool:
     if text not in ("True", "False"):
         raise ValueError(f"`{text}` is neither True nor False")
     return text == "True"
-
-
-def _condition(table: Path) -> str:
-    """episodes-CONDITION-seed0.csv; empty for the only one, which has no name."""
-    return table.stem.removeprefix("episodes-").rpartition("seed")[0].rstrip("-")
 
 
 def _task_names(folder: Path, summary: Mapping[str, Any], condition: str) -> dict[int, str]:

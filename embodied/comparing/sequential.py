@@ -24,6 +24,7 @@ from embodied.comparing.table import ONLY_TASK, read_table
 from embodied.comparing.values import Run, listed
 from embodied.compose import compose_config
 from embodied.errors import ConfigError
+from embodied.files import write_whole
 from embodied.metrics.adastop import AdaStop
 from embodied.purpose import TUNING_SEEDS
 from embodied.run_folder import state_of
@@ -191,9 +192,7 @@ def save(study: Study, folder: Path, scores: Sequence[Score]) -> None:
         "adastop": json.loads(now.test.to_json()),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{STATE}.part"
-    part.write_text(json.dumps(told, indent=1))
-    part.replace(folder / STATE)
+    write_whole(folder / STATE, json.dumps(told, indent=1))
 
 
 def load(folder: Path) -> tuple[Study, list[Score]] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embodied.comparing.scores import METRICS
 from embodied.comparing.sequential import CSV, STATE, Score, Standing, Study, collect, load, save, standing
-from embodied.comparing.values import RATES, ranges
+from embodied.comparing.values import RATES, fraction, ranges
 from embodied.errors import ConfigError
 from embodied.interrupt import Interrupt, catching_ctrl_c
 from embodied.run_folder import locked
@@ -81,7 +81,7 @@ def parse(argv: Sequence[str]) -> Asked:
         agents=agents,
         seeds=_count(told, "seeds", 5),
         interims=_count(told, "interims", 5),
-        level=_fraction(told, "level", 0.05),
+        level=fraction("level", told.get("level", "0.05"), undone="started"),
         metric=told.get("metric", METRICS[0]),
         first_seed=_count(told, "first_seed", 0, least=0),
     ) if agents else None  # fmt: skip
@@ -96,17 +96,6 @@ def _count(told: dict[str, str], key: str, default: int, *, least: int = 1) -> i
     if not text.isdecimal() or int(text) < least:
         raise ConfigError(f"{key}={text} should be a whole number from {least}; nothing was started.")
     return int(text)
-
-
-def _fraction(told: dict[str, str], key: str, default: float) -> float:
-    text = told.get(key, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise ConfigError(f"{key}={text} should be a number between 0 and 1; nothing was started.")
-    return value
 
 
 def _begun(asked: Asked) -> tuple[Study, list[Score]]:

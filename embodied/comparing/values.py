@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied.errors import ConfigError
+from embodied.evaluation.tables import RATES as RATES
+from embodied.evaluation.tables import alike
 
 Purpose = Literal["test", "tuning"]
 Metric = Literal["success_once", "success_at_end", "return"]
 METRICS: tuple[str, ...] = get_args(Metric)
-RATES = ("success_once", "success_at_end")  # metrics that are shares of episodes, in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Outcome:
     @property
     def start(self) -> tuple[str, int, int]:
         """Equal where two episodes began alike: a stored state begins alike whatever the seed."""
-        return self.task, self.initial_state, -1 if self.initial_state >= 0 else self.seed
+        return alike(self.task, self.initial_state, self.seed)
 
     def score(self, metric: str) -> float:
         if metric == "return":
@@ -118,3 +119,14 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             parts.append([number])
     return listed(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
+
+
+def fraction(key: str, text: str, *, undone: str = "compared") -> float:
+    """The number of a setting `key=text`; ConfigError says what was not `undone` where it is none between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise ConfigError(f"{key}={text} should be a number between 0 and 1; nothing was {undone}.")
+    return value

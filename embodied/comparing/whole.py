@@ -13,6 +13,7 @@ from typing import Any
 
 from embodied.comparing.reading import read_json
 from embodied.errors import ConfigError
+from embodied.metrics.axis import ENV_STEPS, GRADIENT_STEPS
 from embodied.run_folder import last_row, state_of
 
 WEIGHTS = "weights.safetensors"
@@ -87,8 +88,8 @@ def _how_far(folder: Path, config: Mapping[str, Any]) -> str:
     return f" at {done:,.0f} steps" if not total else f" at {100 * done / total:.0f} % ({done:,.0f} of {total:,.0f})"
 
 
-def _progress(folder: Path, config: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Along the axis of the run, done and planned; None where nobody says."""
+def _progress(folder: Path, config: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """As its last row says."""
     try:
         row = last_row(folder)
     except ValueError as error:
@@ -96,9 +97,14 @@ def _progress(folder: Path, config: Mapping[str, Any]) -> tuple[float | None, fl
             f"{folder / 'metrics.jsonl'} cannot be read ({error}), so nobody knows whether the run came to its end; "
             f"nothing was compared. Restore it, or leave out that run."
         ) from None
-    offline = "gradient_steps" in row
-    done = row.get("gradient_steps" if offline else "env_steps")
-    return done, _part(config, "algorithm").get("updates") if offline else config.get("total_steps")
+    return reached(row, config)
+
+
+def reached(row: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Done and planned, of a row of metrics.jsonl along the axis of its run; None where nobody says."""
+    if GRADIENT_STEPS.key in row:
+        return row[GRADIENT_STEPS.key], _part(config, "algorithm").get("updates")
+    return row.get(ENV_STEPS.key), config.get("total_steps")
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -21,6 +21,8 @@ from typing import Any
 
 from embodied.errors import ConfigError
 from embodied.evaluation.jobs import Job, Jobs
+from embodied.evaluation.tables import table_of, tables_in
+from embodied.files import write_whole
 from embodied.metrics.logger import COLUMNS, csv_line
 from embodied.types import Episode
 
@@ -47,10 +49,10 @@ class Folder:
         if before is None:
             for old in (*path.glob("episodes-*.csv"), path / SUMMARY):
                 old.unlink(missing_ok=True)
-            _write(path / IDENTITY, json.dumps(asked, indent=1))
+            write_whole(path / IDENTITY, json.dumps(asked, indent=1))
 
     def table(self, condition: str, seed: int) -> Path:
-        return self.path / ("-".join(filter(None, ("episodes", condition, f"seed{seed}"))) + ".csv")
+        return table_of(self.path, condition, seed)
 
     def played(self, condition: str, jobs: Jobs) -> dict[int, Episode]:
         """What is already there, by order; a torn last row is cut off."""
@@ -59,7 +61,7 @@ class Folder:
         for seed in dict.fromkeys(job.seed for job in jobs.all):
             path = self.table(condition, seed)
             if not path.exists() or b"\n" not in path.read_bytes():
-                _write(path, csv_line(COLUMNS))
+                write_whole(path, csv_line(COLUMNS))
             for episode in read_episodes(path, mend=True):
                 job = known.get((seed, episode.index))
                 if job is None or job.start != (episode.task, episode.initial_state, episode.seed):
@@ -79,18 +81,10 @@ class Folder:
         """The tables of a condition: the episodes of each seed that count, in order."""
         for seed, episodes in counted.items():
             rows = [csv_line(asdict(episode).values()) for episode in sorted(episodes, key=lambda e: e.index)]
-            _write(self.table(condition, seed), csv_line(COLUMNS) + "".join(rows))
+            write_whole(self.table(condition, seed), csv_line(COLUMNS) + "".join(rows))
 
     def summarize(self, summary: Mapping[str, Any]) -> None:
-        _write(self.path / SUMMARY, json.dumps(summary, indent=1))
-
-
-def tables_in(folder: Path) -> dict[Path, str]:
-    """The tables of an evaluation, each with the name of its condition; empty for the only one, which has none."""
-    return {
-        path: path.stem.removeprefix("episodes-").rpartition("seed")[0].rstrip("-")
-        for path in sorted(folder.glob("episodes-*seed*.csv"))
-    }
+        write_whole(self.path / SUMMARY, json.dumps(summary, indent=1))
 
 
 def read_episodes(path: Path, *, mend: bool = False) -> list[Episode]:
@@ -161,10 +155,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from embodied.errors import ConfigError
+from embodied.evaluation.tables import alike
 from embodied.noise import mix
 from embodied.sampler.starts import Starts
 from embodied.spec import task_names
@@ -52,11 +53,6 @@ class Jobs:
     def starts(self) -> int:
         """How many of them begin otherwise than all others."""
         return len({alike(*job.start) for job in self.all})
-
-
-def alike(task: int, initial_state: int, seed: int) -> tuple[int, int, int]:
-    """Equal for two episodes that begin alike: a stored state does so whatever the seed."""
-    return task, initial_state, -1 if initial_state >= 0 else seed
 
 
 def jobs_of(

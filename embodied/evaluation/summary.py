@@ -11,15 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embodied.config import to_dict
-from embodied.evaluation.jobs import alike
 from embodied.evaluation.protocol import EvaluationRecipe
 from embodied.evaluation.run import Part, Result
+from embodied.evaluation.tables import RATES, alike
 from embodied.metrics.bootstrap import clustered_rate
 from embodied.metrics.intervals import wilson
 from embodied.spec import task_names
 from embodied.types import Episode
-
-RATES = ("success_once", "success_at_end")
 
 
 def summary_of(e: EvaluationRecipe, result: Result) -> dict[str, Any]:
@@ -30,7 +28,6 @@ def summary_of(e: EvaluationRecipe, result: Result) -> dict[str, Any]:
         "lost": [name for part in result.parts for name in lost_names(part)],
         "planned_episodes": sum(part.planned for part in result.parts),
         "stopped_early": [why for part in result.parts if (why := why_stopped(part, e.width))],
-        "steps": sum(x.steps for x in result.whole) / max(1, len(result.whole)),
         "control_hz": first.spec.control_hz,
         "seconds": result.seconds,
         "evaluation": to_dict(e),

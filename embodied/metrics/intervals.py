@@ -75,7 +75,7 @@ def newcombe(first: tuple[int, int], second: tuple[int, int], level: float = 0.9
             f"the difference of {first[0]} of {first[1]} and {second[0]} of {second[1]} was asked for, but nothing is "
             f"known of a policy that played no episode; nothing was compared. Evaluate it first."
         )
-    return _square_and_add(first, second, 0.0, level)
+    return difference_of(_scored(first, level), _scored(second, level))
 
 
 def paired(first: Sequence[bool] | NDArray[Any], second: Sequence[bool] | NDArray[Any], level: float = 0.95) -> Paired:
@@ -104,7 +104,8 @@ def paired_counts(both: int, only_first: int, only_second: int, neither: int, le
     seen = float(binom.pmf(only_first, differing, 0.5)) if differing else 0.0
     correlation = _correlation(both, only_first, only_second, neither)
     trials = both + differing + neither
-    difference = _square_and_add((both + only_first, trials), (both + only_second, trials), correlation, level)
+    one, other = (_scored((both + only, trials), level) for only in (only_first, only_second))
+    difference = difference_of(one, other, correlation)
     p_mid = p_exact - (seen / 2 if only_first == only_second else seen)  # both tails are one outcome where they meet
     return Paired(both, only_first, only_second, neither, difference, p_exact, p_mid)
 
@@ -119,12 +120,17 @@ def _correlation(both: int, only_first: int, only_second: int, neither: int) -> 
     return (max(excess - trials / 2, 0.0) if excess > 0 else excess) / math.sqrt(margins)
 
 
-def _square_and_add(first: tuple[int, int], second: tuple[int, int], correlation: float, level: float) -> Interval:
-    (low_a, high_a), (low_b, high_b) = wilson(*first, level), wilson(*second, level)
-    a, b = first[0] / first[1], second[0] / second[1]
-    below = _side(a - low_a, high_b - b, correlation)
-    above = _side(high_a - a, b - low_b, correlation)
-    return Interval(a - b, max(-1.0, a - b - below), min(1.0, a - b + above))
+def difference_of(first: Interval, second: Interval, correlation: float = 0.0) -> Interval:
+    """Difference of two rates from the interval of each: square and add (Newcombe 1998, method 10)."""
+    below = _side(first.estimate - first.low, second.high - second.estimate, correlation)
+    above = _side(first.high - first.estimate, second.estimate - second.low, correlation)
+    estimate = first.estimate - second.estimate
+    return Interval(estimate, max(-1.0, estimate - below), min(1.0, estimate + above))
+
+
+def _scored(counts: tuple[int, int], level: float) -> Interval:
+    """The rate of (successes, trials) with Wilson's interval."""
+    return Interval(counts[0] / counts[1], *wilson(*counts, level))
 
 
 def _side(one: float, other: float, correlation: float) -> float:

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from embodied.comparing.whole import unfinished
+from embodied.comparing.reading import read_json, read_yaml
+from embodied.comparing.whole import reached, unfinished
 from embodied.errors import ConfigError
 from embodied.metrics.axis import AXES, Axis
 from embodied.run_folder import State, state_of
@@ -56,8 +55,7 @@ class History:
     @property
     def planned(self) -> int | None:
         """Along the axis; None where the config does not say."""
-        where = self.config if self.axis.key == "env_steps" else self.config.get("algorithm", {})
-        return where.get("total_steps" if self.axis.key == "env_steps" else "updates")
+        return reached(self.rows[-1], self.config)[1]
 
     @property
     def standing(self) -> str:
@@ -101,14 +99,15 @@ def read_history(folder: Path) -> History:
         raise ConfigError(
             f"{folder}/metrics.jsonl counts neither {' nor '.join(axis.name for axis in AXES)}, so it has no curve."
         )
-    evaluation = _json(folder / "evaluation" / "final" / "summary.json", needed=False)
-    _json(folder / "end.json", needed=False)  # `state_of` takes for granted that it can be read
-    state, config = state_of(folder), _config(folder / "config.yaml")
+    summary = folder / "evaluation" / "final" / "summary.json"
+    state, config = state_of(folder), read_yaml(folder / "config.yaml")
+    if not config:
+        raise ConfigError(f"{folder}/config.yaml holds no settings.")
     return History(
         folder=folder,
         config=config,
-        facts=_json(folder / "facts.json"),
-        evaluation=evaluation,
+        facts=read_json(folder / "facts.json"),
+        evaluation=read_json(summary) if summary.is_file() else {},
         axis=axis,
         rows=tuple(rows),
         state="finished" if state == "killed" and unfinished(folder, config) is None else state,  # before end.json
@@ -127,26 +126,3 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise ConfigError(f"{path} holds no iteration yet.")
     return rows
-
-
-def _json(path: Path, *, needed: bool = True) -> dict[str, Any]:
-    if not path.is_file() and not needed:
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} could not be read ({_first(error)}).") from None
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"{path} could not be read ({_first(error)}).") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no settings.")
-    return {str(key): value for key, value in found.items()}
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -13,6 +13,7 @@ from typing import Any
 
 from embodied.errors import CheckpointError, ConfigError
 from embodied.facts import now
+from embodied.files import write_whole
 from embodied.interrupt import Interrupt, catching_ctrl_c
 from embodied.packaging import need
 from embodied.run_folder import locked
@@ -159,6 +160,4 @@ def _write(folder: Path, argv: Sequence[str], sweep: Sweep, plan: Plan, jobs: Se
         "runs": len(jobs) or sweep.trials * len(plan.seeds),
         "jobs": [asdict(job) for job in jobs],
     }
-    part_written = folder / f".{SWEEP}.part"
-    part_written.write_text(json.dumps(told, indent=1))
-    part_written.replace(folder / SWEEP)
+    write_whole(folder / SWEEP, json.dumps(told, indent=1))

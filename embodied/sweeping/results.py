@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied.evaluation.folder import read_episodes, tables_in
-from embodied.evaluation.jobs import alike
+from embodied.evaluation.folder import read_episodes
+from embodied.evaluation.tables import RATES, alike, tables_in
 from embodied.metrics.bootstrap import clustered_rate
 from embodied.metrics.intervals import Interval, wilson
 from embodied.sweeping.plan import Job
 from embodied.sweeping.recipe import Objective
-
-RATES = ("success_once", "success_at_end")
 
 
 @dataclass(frozen=True, slots=True)
